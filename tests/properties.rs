@@ -168,7 +168,7 @@ impl Line {
                 let timestamp = timestamp.map(|timestamp| timestamp.units());
                 let pairs = pairs(timestamp, properties.as_ref(), version);
                 let frames = self.groups.entry(self.names[&group]).or_default();
-                frames.push((pairs, timestamp, payload.to_vec()));
+                frames.push((pairs, timestamp, payload.to_bytes().to_vec()));
             }
             Event::Payload { group, bytes } => {
                 let frames = self.groups.get_mut(&self.names[&group]);

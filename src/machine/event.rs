@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::chunks::Chunks;
 use super::network_path::PathEstimate;
 use super::source::Token;
 use crate::auth_token::AuthToken;
@@ -256,7 +257,7 @@ pub enum Event {
         /// [`Limits::frame_bytes`](crate::Limits::frame_bytes).
         size: u64,
         /// The first bytes of the payload, as many as have arrived: all, some or none.
-        payload: Bytes,
+        payload: Chunks,
     },
     /// The peer accepts no new requests. Running ones continue until it closes the session.
     GoingAway {

@@ -16,6 +16,7 @@
 //! which QUIC reports streams decides, and not the priorities. Equal inputs give equal outputs.
 
 mod bare_machine;
+mod chunks;
 mod command;
 mod config;
 mod counts;
@@ -39,6 +40,7 @@ mod tests;
 
 use alloc::boxed::Box;
 
+pub use chunks::Chunks;
 pub use command::Command;
 pub use config::Config;
 pub use counts::Counts;

@@ -2,12 +2,14 @@
 //! be sent.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::census::census;
 use crate::limits::Limits;
+use crate::machine::chunks::Chunks;
 use crate::stream::Code;
 
 /// How far past the limit a stream may go before it is stopped: the size of one read of an adapter.
@@ -213,24 +215,25 @@ impl RecvBuffer {
 
     /// The first `n` bytes, which must be there, in one piece.
     pub(crate) fn take(&mut self, n: usize) -> Bytes {
-        self.take_joined(n, &mut BytesMut::new())
+        self.take_chunks(n).to_bytes()
     }
 
-    /// As [`take`](Self::take). If the bytes have to be joined, that happens in `memory`, which is used again as soon
-    /// as nobody holds what was joined there before.
-    pub(crate) fn take_joined(&mut self, n: usize, memory: &mut BytesMut) -> Bytes {
+    /// The first `n` bytes, which must be there, without copying.
+    pub(crate) fn take_chunks(&mut self, mut n: usize) -> Chunks {
         debug_assert!(n <= self.len);
-        if self.chunks.front().map_or(self.tail.len(), Bytes::len) >= n {
-            return self.take_some(n);
+        let first = self.take_some(n);
+        n -= first.len();
+        if n == 0 {
+            return first.into();
         }
-        if !memory.try_reclaim(n) {
-            *memory = BytesMut::with_capacity(n);
+        let mut pieces = Vec::with_capacity(4);
+        pieces.push(first);
+        while n > 0 {
+            let piece = self.take_some(n);
+            n -= piece.len();
+            pieces.push(piece);
         }
-        while memory.len() < n {
-            let piece = self.take_some(n - memory.len());
-            memory.extend_from_slice(&piece);
-        }
-        memory.split().freeze()
+        Chunks::many(pieces)
     }
 
     /// At most `max` bytes, without copying.
@@ -374,16 +377,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_joined_in_the_same_memory_unless_one_is_held() {
-        let (mut recv, all) = in_pieces([SMALL; 6]);
-        let mut memory = BytesMut::new();
-        let mut join = || recv.take_joined(2 * SMALL, &mut memory);
-        let place = |frame: Bytes| frame.as_ptr() as usize;
-        let first = place(join());
-        let second = join();
-        assert_eq!((second.as_ptr() as usize, &second[..]), (first, &all[2 * SMALL..4 * SMALL]));
-        assert_ne!(place(join()), first);
-        assert_eq!(second, all[2 * SMALL..4 * SMALL]);
+    fn what_came_in_several_chunks_stays_where_it_is() {
+        let (mut recv, all) = in_pieces([SMALL, SMALL, 100]);
+        let chunks: Vec<_> = recv.chunks.iter().cloned().collect();
+        let taken = recv.take_chunks(2 * SMALL + 100);
+        let places = |chunks: &[Bytes]| -> Vec<_> { chunks.iter().map(|it| it.as_ptr()).collect() };
+        assert_eq!(places(&taken.as_slice()[..2]), places(&chunks));
+        assert_eq!((taken.len(), taken.to_bytes().to_vec()), (all.len(), all));
+        assert_eq!(recv.len(), 0);
     }
 
     #[test]

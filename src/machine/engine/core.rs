@@ -3,8 +3,6 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
-use bytes::BytesMut;
-
 use super::by_request::ByRequest;
 use super::datagrams::Datagrams;
 use super::fetches::{FetchId, IncomingFetch, OutgoingFetch};
@@ -83,8 +81,6 @@ pub(crate) struct Core {
     pub(crate) datagrams: Datagrams,
     /// The bytes that the current guard shows.
     pub(crate) scratch: Scratch,
-    /// Memory for frames that arrived in several chunks.
-    pub(crate) joined: BytesMut,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +145,6 @@ impl Core {
             network_path: NetworkPath::default(),
             datagrams: Datagrams::new(limits.datagrams),
             scratch: Scratch::default(),
-            joined: BytesMut::new(),
             limits,
         };
         if core.awaits_accept {
@@ -167,7 +162,7 @@ impl Core {
         (self.unconfirmed, self.unread_until) = Default::default();
         (self.control, self.lost) = Default::default();
         self.datagrams.forget();
-        (self.scratch, self.joined) = Default::default();
+        self.scratch = Scratch::default();
     }
 
     // ---- streams -----------------------------------------------------------------------------
@@ -469,5 +464,5 @@ census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
     counts: incoming_fetches, outgoing_fetches, unconfirmed, lost, timers, actions, notices;
     within: requests, recv_streams, outgoing, incoming, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, joined;
+    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until;
 } }

@@ -37,7 +37,7 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
             bind(dialect, core, key, header)
         }
         StreamState::Group(reader) => {
-            let read = reader.read(&mut stream.recv, &core.limits, &mut core.joined);
+            let read = reader.read(&mut stream.recv, &core.limits);
             let owner = reader.owner;
             let group = match owner {
                 GroupOwner::Fetch(FetchId::Head(tail)) => GroupKey::of(tail),

@@ -6,12 +6,13 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::fetches::FetchId;
 use crate::census::census;
 use crate::error::{Error, LimitKind};
 use crate::limits::Limits;
+use crate::machine::chunks::Chunks;
 use crate::machine::event::Subgroup;
 use crate::machine::io::Action;
 use crate::machine::layout::{FrameStart, HeadReader, Item, Layout};
@@ -21,8 +22,8 @@ use crate::slab::{Key, Slab};
 use crate::stream::{Code, StreamId};
 use crate::time::{Instant, Timestamp};
 
-/// Frames up to this size are reported in one piece, even if they arrived in two.
-const JOIN_MAX: u64 = 16 << 10;
+/// Frames up to this size are reported at once, even if they arrived in several pieces.
+const AT_ONCE: u64 = 16 << 10;
 
 /// The receive halves of a session that carry groups or set-up.
 #[derive(Debug, Default)]
@@ -137,7 +138,7 @@ pub(crate) enum GroupRead {
         timestamp: Option<Timestamp>,
         properties: Option<Properties>,
         size: u64,
-        payload: Bytes,
+        payload: Chunks,
     },
     Payload(Bytes),
     /// Something that is no frame of the group.
@@ -424,7 +425,6 @@ impl GroupReader {
         &mut self,
         recv: &mut RecvBuffer,
         limits: &Limits,
-        joined: &mut BytesMut,
     ) -> Result<GroupRead, Error> {
         if let Some(code) = recv.reset() {
             return Err(Error::from_stream_code(code));
@@ -470,10 +470,10 @@ impl GroupReader {
         self.ended = head.properties.as_ref().is_some_and(|it| it.status != 0);
         self.previous = head.timestamp.unwrap_or_default();
         let there = recv.len() as u64;
-        let payload = if head.size <= there && head.size <= JOIN_MAX {
-            recv.take_joined(head.size as usize, joined)
+        let payload = if head.size <= there && head.size <= AT_ONCE {
+            recv.take_chunks(head.size as usize)
         } else {
-            recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX))
+            recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX)).into()
         };
         self.missing = head.size - payload.len() as u64;
         if is_foreign {

@@ -2,6 +2,9 @@
 //! produces it again.
 
 use alloc::vec::Vec;
+use core::slice;
+
+use bytes::Bytes;
 
 use super::field::{Bad, Field, Rest, put_number, structs};
 use super::format::hash;
@@ -10,18 +13,21 @@ use crate::stream::StreamId;
 
 /// Replaces the payload of an event, which an input has already, by its length and hash.
 pub(crate) fn digested(mut event: Option<Event>) -> Option<Event> {
-    if let Some(
-        Event::Frame { payload: bytes, .. }
-        | Event::Payload { bytes, .. }
-        | Event::Datagram { payload: bytes, .. },
-    ) = &mut event
+    if let Some(Event::Payload { bytes, .. } | Event::Datagram { payload: bytes, .. }) = &mut event
     {
-        let mut digest = Vec::new();
-        put_number(bytes.len() as u64, &mut digest);
-        digest.extend(hash([&**bytes]));
-        *bytes = digest.into();
+        *bytes = digest(slice::from_ref(bytes));
+    }
+    if let Some(Event::Frame { payload, .. }) = &mut event {
+        *payload = digest(payload.as_slice()).into();
     }
     event
+}
+
+fn digest(chunks: &[Bytes]) -> Bytes {
+    let mut digest = Vec::new();
+    put_number(chunks.iter().map(|chunk| chunk.len() as u64).sum(), &mut digest);
+    digest.extend(hash(chunks.iter().map(|chunk| &**chunk)));
+    digest.into()
 }
 
 /// What [`Machine::poll_write`](crate::machine::Machine::poll_write) showed, for comparison.

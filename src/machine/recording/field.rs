@@ -12,6 +12,7 @@ use crate::coding::DecodeError;
 use crate::error::{Error, LimitKind};
 use crate::hop::{Cost, Hop, Hops};
 use crate::limits::Limits;
+use crate::machine::chunks::Chunks;
 use crate::machine::command::Command;
 use crate::machine::config::Config;
 use crate::machine::event::{
@@ -119,6 +120,16 @@ impl Field for Bytes {
     fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
         let len = from.number()?;
         from.bytes(len).map(Self::copy_from_slice)
+    }
+}
+
+impl Field for Chunks {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.to_bytes().put(out);
+    }
+
+    fn take(from: &mut Rest<'_>) -> Result<Self, Bad> {
+        Bytes::take(from).map(Self::from)
     }
 }
 

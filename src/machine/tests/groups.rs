@@ -140,6 +140,28 @@ fn a_large_frame_is_not_copied_or_joined() {
     }
 }
 
+/// A frame that arrived in several chunks is reported at once, in the memory in which QUIC delivered it.
+#[test]
+fn a_frame_in_several_chunks_is_not_copied_or_joined() {
+    for version in LITE {
+        let mut lone = subscriber(version);
+        let stream = lone.open(Dir::Uni, &header(version));
+        let head = hex(if Features::of(version).timestamps { "00 48 00" } else { "48 00" });
+        let first = [&head[..], &[1; 1_000]].concat().into();
+        let chunks: [Bytes; 3] = [first, vec![2; 600].into(), vec![3; 600].into()];
+        for bytes in chunks.clone() {
+            lone.end.handle(lone.now, Input::Data { id: stream, bytes, fin: false });
+        }
+        lone.run();
+        let Some(Event::Frame { size: 2_048, payload, .. }) = lone.events().pop() else { panic!() };
+        let parts = [&chunks[0][head.len()..], &chunks[1], &chunks[2][..448]];
+        assert_eq!(payload.as_slice(), parts, "{version}");
+        for (piece, part) in payload.as_slice().iter().zip(parts) {
+            assert_eq!(piece.as_ptr(), part.as_ptr(), "{version}");
+        }
+    }
+}
+
 /// Frames and bytes that are produced while the group is sent follow.
 #[test]
 fn a_frame_may_grow_while_it_is_sent() {

@@ -253,7 +253,11 @@ impl Received {
                     assert_eq!(*size, bytes.len() as u64, "the previous frame is incomplete");
                 }
                 assert!(payload.len() as u64 <= size);
-                group.frames.push((timestamp.map(Timestamp::units), size, payload.to_vec()));
+                group.frames.push((
+                    timestamp.map(Timestamp::units),
+                    size,
+                    payload.to_bytes().to_vec(),
+                ));
             }
             Event::Payload { group, bytes } => {
                 assert!(!bytes.is_empty());

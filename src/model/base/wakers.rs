@@ -66,6 +66,9 @@ impl Wakers {
 
     /// Moves all waiters to `wakes`, and takes over its memory for the next ones.
     pub(crate) fn take(&mut self, wakes: &mut DeferredWakes) {
+        if self.list.is_empty() {
+            return;
+        }
         self.freed = 0;
         if wakes.0.is_empty() {
             mem::swap(&mut self.list, &mut wakes.0);
@@ -92,6 +95,9 @@ impl DeferredWakes {
     }
 
     pub(crate) fn wake(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
         for (_, waker) in self.0.drain(..) {
             if let Some(waker) = waker {
                 waker.wake();

@@ -30,6 +30,7 @@ pub(crate) struct Page<S: ?Sized = [OnceLock<Slot>]> {
 
 impl Page {
     /// Creates page `number` of a group.
+    #[cold]
     pub(crate) fn new(number: usize, account: &Arc<Account>) -> Arc<Self> {
         fn of<const N: usize>(first: u64, charge: Charge) -> Arc<Page> {
             Arc::new(Page { first, charge, slots: [const { OnceLock::new() }; N] })

@@ -140,11 +140,11 @@ fn received_frames_are_stored_in_wire_form() {
     let mut reader = track.subscribe(everything());
     let mut group = track.append_group().unwrap();
     let cursor = cursor(&mut reader);
-    assert!(group.ingest(Timestamp::new(1), None, 2, b"ab").unwrap().is_none());
+    assert!(group.ingest(Timestamp::new(1), None, 2, &[b"a", b"b"]).unwrap().is_none());
     // If no reader saw a part, the frame is one piece. Otherwise the parts are joined, because the
     // frame is small.
     for look in [false, true] {
-        let mut rest = group.ingest(Timestamp::new(1), None, 3, b"c").unwrap().unwrap();
+        let mut rest = group.ingest(Timestamp::new(1), None, 3, &[b"c"]).unwrap().unwrap();
         if look {
             assert_eq!(show(&cursor, 2, None).0, [(1, b"c".to_vec())]);
         }
@@ -156,7 +156,7 @@ fn received_frames_are_stored_in_wire_form() {
         [vec![2, 2, b'a', b'b'], vec![0, 3, b'c', b'd', b'e'], vec![0, 3, b'c', b'd', b'e']];
     let shown: Vec<_> = show(&cursor, 0, None).0.into_iter().map(|(_, bytes)| bytes).collect();
     assert_eq!(shown, frames);
-    assert_eq!(group.ingest(Timestamp::ZERO, None, 1, b"xy").unwrap_err(), Error::WrongSize);
+    assert_eq!(group.ingest(Timestamp::ZERO, None, 1, &[b"xy"]).unwrap_err(), Error::WrongSize);
     assert_eq!(show(&cursor, 3, None).1, Supply::Gone(Error::WrongSize));
 }
 

@@ -80,8 +80,8 @@ pub(super) struct GroupExtras {
     charge: Charge,
     buffer: Buffer,
     open: Option<OpenFrame>,
-    /// Payload bytes after the first frame, counting an open frame with its declared size.
-    further_bytes: u64,
+    /// Payload bytes of the complete frames.
+    bytes: u64,
     /// Whether readers of pieces have something new, and whether readers of whole frames do.
     changed: bool,
     completed: bool,
@@ -233,7 +233,7 @@ impl CachedGroup {
             return Some(self);
         }
         let mut wakes = DeferredWakes::default();
-        let mut shell = GroupExtras::new(self.account.clone());
+        let mut shell = GroupExtras::new(self.account.clone(), 0);
         shell.evicted = Some(why.clone());
         let freed = {
             let mut state = lock(&self.state);
@@ -261,7 +261,12 @@ impl CachedGroup {
 
     /// What a group needs while it is open.
     pub(super) fn extras<'a>(&self, state: &'a mut GroupState) -> &'a mut GroupExtras {
-        state.extras.get_or_insert_with(|| GroupExtras::new(self.account.clone()))
+        let GroupState { pages, extras, .. } = state;
+        extras.get_or_insert_with(|| {
+            // Groups of one frame have no count.
+            let first = pages.first().and_then(|page| page.slot(0));
+            GroupExtras::new(self.account.clone(), first.map_or(0, |slot| slot.len() as u64))
+        })
     }
 
     pub(super) fn abort(&self, error: Error, wakes: &mut DeferredWakes) {
@@ -296,14 +301,9 @@ impl CachedGroup {
         let error = if size > limits.frame_bytes.min(varint::MAX) {
             Error::FrameTooLarge
         } else {
-            // The first frame is not counted, so that a group of one frame needs no count.
-            let first = state.slot(0).map(|slot| slot.len() as u64);
-            let before = first.map_or(0, |first| first + self.extras(state).further_bytes);
+            let before = if state.frames == 0 { 0 } else { self.extras(state).bytes };
             let has_room = u64::from(state.frames) < limits.group_frames.min(u32::MAX.into());
             if has_room && before.saturating_add(size) <= limits.group_bytes {
-                if first.is_some() {
-                    self.extras(state).further_bytes += size;
-                }
                 return Ok(());
             }
             Error::GroupTooLarge
@@ -337,13 +337,18 @@ impl CachedGroup {
         }
         let slot = Slot::wire(timestamp, buffer.take());
         let slot = slot.with_properties(properties, self.page(pages, frames).charge());
-        self.put(state, slot);
+        self.put(state, slot, 0);
     }
 
-    pub(super) fn put(&self, state: &mut GroupState, slot: Slot) {
-        let units = slot.timestamp().units();
-        self.account.count_frame(slot.len());
-        self.page(&mut state.pages, state.frames).put(state.frames.into(), slot);
+    /// Adds a complete frame. Its page is charged with `shared`, the payload that is not in a buffer of the group.
+    fn put(&self, state: &mut GroupState, slot: Slot, shared: usize) {
+        let (units, len) = (slot.timestamp().units(), slot.len());
+        self.account.count_frame(len);
+        let page = self.page(&mut state.pages, state.frames);
+        if shared > 0 {
+            page.charge().add(shared);
+        }
+        page.put(state.frames.into(), slot);
         if state.frames == 0 {
             self.first.store(units, Ordering::Relaxed);
             self.newest.store(units, Ordering::Relaxed);
@@ -353,6 +358,7 @@ impl CachedGroup {
         state.frames += 1;
         if let Some(extras) = &mut state.extras {
             extras.completed = true;
+            extras.bytes += len as u64;
         }
         self.touch(state);
     }
@@ -375,8 +381,8 @@ impl CachedGroup {
 
     /// Adds a complete frame that shares its payload.
     pub(super) fn put_shared(&self, state: &mut GroupState, timestamp: Timestamp, payload: Bytes) {
-        self.page(&mut state.pages, state.frames).charge().add(payload.len());
-        self.put(state, Slot::shared(timestamp, payload));
+        let len = payload.len();
+        self.put(state, Slot::shared(timestamp, payload), len);
     }
 
     pub(super) fn open(
@@ -435,7 +441,7 @@ impl CachedGroup {
             let slot = Slot::wire(open.timestamp, buffer.take());
             let charge = self.page(&mut state.pages, state.frames).charge();
             let slot = slot.with_properties(properties, charge);
-            return self.put(state, slot);
+            return self.put(state, slot, 0);
         }
         open.flush(buffer);
         if open.size <= SMALL {
@@ -444,7 +450,7 @@ impl CachedGroup {
         let charge = self.page(&mut state.pages, state.frames).charge();
         charge.add(open.pieces.overhead());
         let slot = Slot::pieces(open.timestamp, open.pieces).with_properties(properties, charge);
-        self.put(state, slot);
+        self.put(state, slot, 0);
     }
 
     /// Changes the frames, and then lets the track give up old groups if the change calls for it.
@@ -585,12 +591,12 @@ impl GroupState {
 }
 
 impl GroupExtras {
-    fn new(account: Arc<Account>) -> Box<Self> {
+    fn new(account: Arc<Account>, bytes: u64) -> Box<Self> {
         Box::new(Self {
             charge: Charge::new(account, mem::size_of::<Self>()),
             buffer: Buffer::default(),
             open: None,
-            further_bytes: 0,
+            bytes,
             changed: false,
             completed: false,
             chunk_waiters: Wakers::default(),
@@ -630,5 +636,5 @@ census! { GroupState {
 
 census! { GroupExtras {
     counts: open, chunk_waiters, frame_waiters, end_waiters;
-    plain: charge, buffer, further_bytes, changed, completed, evicted;
+    plain: charge, buffer, bytes, changed, completed, evicted;
 } }

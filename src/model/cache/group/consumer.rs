@@ -73,16 +73,22 @@ impl GroupConsumer {
         self.page.as_ref().and_then(|page| Frame::on(page, index))
     }
 
+    #[inline]
     fn frame_at(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
-        match self.on_page(index) {
-            Some(frame) => Poll::Ready(Ok(Some(frame))),
-            None => self.load_page(waker, index),
+        loop {
+            if let Some(frame) = self.on_page(index) {
+                return Poll::Ready(Ok(Some(frame)));
+            }
+            // It returns no frame, so that one stays in registers.
+            if !ready!(self.load_page(waker, index))? {
+                return Poll::Ready(Ok(None));
+            }
         }
     }
 
-    /// Moves to the page of the frame `index`.
+    /// Moves to the page of the frame `index`; `false` if the group ended before that frame.
     #[cold]
-    fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<Option<Frame>>> {
+    fn load_page(&mut self, waker: Option<&Waker>, index: u64) -> Poll<Result<bool>> {
         let Self { group, frame_slot, .. } = self;
         let page = wait_on(
             &group.state,
@@ -91,22 +97,16 @@ impl GroupConsumer {
             |state| &mut group.extras(state).frame_waiters,
             |state| state.page(index).map_ok(Option::<&Arc<Page>>::cloned),
         );
-        let Some(page) = ready!(page)? else { return Poll::Ready(Ok(None)) };
-        let frame = Frame::on(&page, index);
+        let Some(page) = ready!(page)? else { return Poll::Ready(Ok(false)) };
         self.page = Some(page);
-        Poll::Ready(Ok(frame))
+        Poll::Ready(Ok(true))
     }
 
     #[inline]
     pub(crate) fn next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Frame>>> {
-        // Kept apart from the slow path, so that the common case moves no large values.
-        if let Some(frame) = self.on_page(self.index()) {
-            self.index += 1;
-            return Poll::Ready(Ok(Some(frame)));
-        }
-        let frame = self.load_page(waker, self.index());
-        self.index += u32::from(matches!(frame, Poll::Ready(Ok(Some(_)))));
-        frame
+        let frame = ready!(self.frame_at(waker, self.index()))?;
+        self.index += u32::from(frame.is_some());
+        Poll::Ready(Ok(frame))
     }
 
     wait! {

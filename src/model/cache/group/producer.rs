@@ -1,7 +1,7 @@
 //! Writing a group, whole frames or one whose size is known before its bytes.
 
-use std::mem;
 use std::sync::Arc;
+use std::{mem, slice};
 
 use bytes::Bytes;
 
@@ -41,15 +41,19 @@ impl GroupProducer {
         timestamp: impl Into<Timestamp>,
         payload: impl Into<Bytes>,
     ) -> Result<()> {
-        let (timestamp, group) = (timestamp.into(), &self.group);
-        // It outlives the lock in any case, because dropping it may run foreign code.
-        let mut payload = Some(payload.into());
+        self.put(timestamp.into(), payload.into())
+    }
+
+    /// Not generic, so that it is compiled once, together with what it calls.
+    fn put(&mut self, timestamp: Timestamp, mut payload: Bytes) -> Result<()> {
+        let (group, size) = (&self.group, payload.len() as u64);
+        // The payload outlives the lock in any case, because dropping it may run foreign code.
         group.write(&mut self.wakes, |state| {
-            let size = payload.as_ref().map_or(0, |payload: &Bytes| payload.len() as u64);
             group.begin_frame(state, size)?;
-            match payload.take_if(|_| size > SMALL) {
-                Some(payload) => group.put_shared(state, timestamp, payload),
-                None => group.put_copy(state, timestamp, None, payload.as_slice()),
+            if size > SMALL {
+                group.put_shared(state, timestamp, mem::take(&mut payload));
+            } else {
+                group.put_copy(state, timestamp, None, slice::from_ref(&payload));
             }
             Ok(())
         })
@@ -84,24 +88,24 @@ impl GroupProducer {
         Ok(FrameProducer::new(self.clone(), size))
     }
 
-    /// Copies a received frame of `size` bytes that begins with `first`. If bytes are missing, it
-    /// returns the open frame to write them to. Fails as [`write_frame`](Self::write_frame).
+    /// Copies a received frame of `size` bytes that begins with the pieces `first`. If bytes are missing, it returns the
+    /// open frame to write them to. Fails as [`write_frame`](Self::write_frame).
     pub(crate) fn ingest(
         &mut self,
         timestamp: Timestamp,
         properties: Option<Properties>,
         size: u64,
-        first: &[u8],
+        first: &[impl AsRef<[u8]>],
     ) -> Result<Option<FrameProducer>> {
-        if first.len() as u64 != size {
+        if first.iter().map(|piece| piece.as_ref().len() as u64).sum::<u64>() != size {
             let mut frame = self.begin_frame(timestamp, properties, size)?;
-            frame.write(first)?;
+            first.iter().try_for_each(|piece| frame.write(piece.as_ref()))?;
             return Ok(Some(frame));
         }
         let group = &self.group;
         group.write(&mut self.wakes, |state| {
             group.begin_frame(state, size)?;
-            group.put_copy(state, timestamp, properties, &[first]);
+            group.put_copy(state, timestamp, properties, first);
             Ok(())
         })?;
         Ok(None)

@@ -280,7 +280,7 @@ impl TrackProducer {
     ) -> bool {
         let Ok(mut group) = self.create(|_| sequence, GroupForm::Datagram) else { return false };
         let size = payload.len() as u64;
-        group.ingest(timestamp, properties, size, payload).is_ok() && group.finish().is_ok()
+        group.ingest(timestamp, properties, size, &[payload]).is_ok() && group.finish().is_ok()
     }
 
     /// Ends the track cleanly after its last group. Open groups can still be written, but no group

@@ -1,5 +1,7 @@
 //! A group that is arriving from the peer.
 
+use bytes::Bytes;
+
 use crate::census::census;
 use crate::machine::{GroupKey, Token};
 use crate::model::base::Result;
@@ -53,15 +55,15 @@ impl IncomingGroup {
         now: u64,
         properties: Option<Properties>,
         size: u64,
-        payload: &[u8],
+        payload: &[Bytes],
     ) -> Result<(), Error> {
         if let Some(frames) = self.received.frames.checked_sub(1) {
             self.received = ReceivedPart { frames, bytes: size, ..self.received };
-            return self.payload(payload);
+            return payload.iter().try_for_each(|bytes| self.payload(bytes));
         }
         if std::mem::take(&mut self.received.resumes) {
             self.received.bytes = self.group.resume_frame(timestamp, size)?;
-            return self.payload(payload);
+            return payload.iter().try_for_each(|bytes| self.payload(bytes));
         }
         if let Some(properties) = properties.as_ref().filter(|it| it.is_apart() && !self.is_apart) {
             let track = self.track.upgrade().ok_or(Error::Cancelled)?;

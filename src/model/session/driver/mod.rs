@@ -490,7 +490,7 @@ impl Driver {
             }
             Event::Frame { group, timestamp, properties, size, payload } => {
                 self.receive(group, |receiving, now| {
-                    receiving.frame(timestamp, now, properties, size, &payload)
+                    receiving.frame(timestamp, now, properties, size, payload.as_slice())
                 });
             }
             Event::Payload { group, bytes } => {
