@@ -6,5 +6,6 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: glue MODULE DIRECTORY");
     };
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
-    bindgen.input_path(module).web(true)?.typescript(false).generate(directory)
+    bindgen.input_path(module).web(true)?.omit_default_module_path(false).typescript(false);
+    bindgen.remove_name_section(true).generate(directory)
 }
