@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs Debian's compiler with the target wasm32 and the source of the standard library, if it is missing. It needs root.
-# Debian puts them into /usr/bin, which rustup's directory precedes: the toolchain in use stays.
+# Installs Debian's compiler for the web and the source of the standard library, if they are missing. It needs root.
+# They go to /usr/bin: a toolchain of rustup precedes them in PATH and stays in use, but Debian's usual `rustc` is replaced.
 set -euo pipefail
-[ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && [ -d /usr/lib/rustlib/src/rust/library ] && exit
+dpkg -s rustc-web cargo-web rust-web-src >/dev/null 2>&1 && exit
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends rustc-web cargo-web rust-web-src >/dev/null
