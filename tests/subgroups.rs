@@ -169,7 +169,8 @@ impl Line {
                 let (key, mut part) = part(&self.keys, &mut self.parts, group);
                 let (gap, status) = properties.map_or((0, 0), |it| (it.gap(), it.status()));
                 let next = part.objects.last().map_or(0, |(index, _)| index + 1);
-                let object = if status == 0 { Ok(payload.to_vec()) } else { Err(status) };
+                let object =
+                    if status == 0 { Ok(payload.to_bytes().to_vec()) } else { Err(status) };
                 part.objects.push((next + u64::from(gap), object));
                 self.parts.insert(key, part);
             }

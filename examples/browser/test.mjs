@@ -18,11 +18,17 @@ let browser;
 before(async () => {
 	browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 });
-after(() => browser.close());
+/** Processes that a test that failed may have left, which would keep this one alive. */
+const children = [];
+after(async () => {
+	for (const child of children) child.kill("SIGKILL");
+	await browser.close();
+});
 
 /** Starts an example, and returns its process and the part of its first line that `pattern` captures. */
 async function start(name, args, pattern) {
 	const child = spawn(`${examples}/${name}`, args, { stdio: ["ignore", "pipe", "inherit"] });
+	children.push(child);
 	for await (const line of createInterface({ input: child.stdout })) {
 		const found = line.match(pattern);
 		if (found) {
@@ -37,6 +43,18 @@ async function stop(child) {
 	const ended = child.exitCode === null && once(child, "exit");
 	child.kill("SIGTERM");
 	await ended;
+}
+
+/** Serves the file of a path that `file` returns, with its type. */
+async function serve(file) {
+	const server = createServer((request, response) => {
+		const [type, content] = file(new URL(request.url, "http://localhost").pathname);
+		response.setHeader("content-type", type);
+		response.end(content);
+	});
+	server.listen(0, "127.0.0.1");
+	await once(server, "listening");
+	return { server, url: `http://127.0.0.1:${server.address().port}/` };
 }
 
 const until = (page, condition) => page.waitForFunction(condition, undefined, WAIT);
@@ -99,15 +117,13 @@ for (const [carrier, version] of MATRIX) {
 		const relay = await start("relay", options, /^listening (\S+) sha256:(\S+)/);
 		const [address, fingerprint] = relay.found;
 		const script = readFileSync(new URL("dist/matrix.js", import.meta.url));
-		const server = createServer((request, response) => {
-			const isScript = request.url === "/matrix.js";
-			response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-			response.end(isScript ? script : '<script type="module" src="/matrix.js"></script>');
-		});
-		server.listen(0, "127.0.0.1");
-		await once(server, "listening");
+		const { server, url } = await serve((path) =>
+			path === "/matrix.js"
+				? ["text/javascript", script]
+				: ["text/html", '<script type="module" src="/matrix.js"></script>'],
+		);
 		const page = await browser.newPage();
-		await page.goto(`http://127.0.0.1:${server.address().port}/`);
+		await page.goto(url);
 		await until(page, () => globalThis.roundTrip);
 		const how = { address, fingerprint, protocol: VERSIONS[version], carrier };
 		const got = await page.evaluate((how) => roundTrip(how), how);
@@ -117,3 +133,83 @@ for (const [carrier, version] of MATRIX) {
 		await stop(relay.child);
 	});
 }
+
+/** The page whose client is smoq in wasm. Nothing but that client changes its texts. */
+const RUST = {
+	"/": ["text/html", "index.html"],
+	"/client.js": ["text/javascript", "client.js"],
+	"/client_bg.wasm": ["application/wasm", "client_bg.wasm"],
+};
+const readRust = (path) => {
+	const [type, name] = RUST[path] ?? ["text/plain"];
+	return [type, name && readFileSync(new URL(`rust/dist/${name}`, import.meta.url))];
+};
+
+/** Errors that Rust has not turned into a text, such as a panic. */
+const uncaught = [];
+async function rustPage(url, relay) {
+	const page = await browser.newPage();
+	page.on("pageerror", (error) => uncaught.push(error));
+	await page.goto(`${url}?${new URLSearchParams(relay)}`);
+	return page;
+}
+
+/** Waits until an element shows a text, and fails with the text that it shows instead. */
+async function shows(page, element, pattern) {
+	const matches = ([element, pattern]) =>
+		new RegExp(pattern).test(document.querySelector(element).textContent);
+	await page.waitForFunction(matches, [element, pattern.source], WAIT).catch(async () => {
+		assert.match(await page.textContent(element), pattern);
+	});
+}
+
+const SECOND = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
+
+for (const [version, name] of [["moq-lite-06", "moq-lite-06"], ["moq-transport-22", "moqt-22"]]) {
+	test(`Rust in a page reads a clock and publishes it in ${version}`, LIMIT, async () => {
+		const options = ["--listen", "127.0.0.1:0", "--version", version];
+		const relay = await start("relay", options, /^listening (\S+) sha256:(\S+)/);
+		const [address, fingerprint] = relay.found;
+		const clock = (...how) => ["--version", version, "--fingerprint", fingerprint, ...how];
+		const native = `https://${address}`;
+		const publisher = spawn(`${examples}/clock`, ["publish", native, ...clock()]);
+		children.push(publisher);
+		const { server, url } = await serve(readRust);
+		const page = await rustPage(url, { relay: native, fingerprint });
+		for (const visit of ["first", "second"]) {
+			await shows(page, "#state", new RegExp(`^connected, ${name}$`));
+			await shows(page, "#clock", SECOND);
+			// What the page publishes is what it has read.
+			const reading = clock("--broadcast", "page", "--count", "2");
+			const [line] = (await start("clock", ["subscribe", native, ...reading], /(.+)/)).found;
+			assert.match(line, SECOND, visit);
+			if (visit === "first") await page.reload();
+		}
+		await stop(relay.child);
+		// Chromium may forget the close of the session if that of the connection follows at once.
+		await shows(page, "#state", /^(the session ended|failed: .* the connection was lost)$/);
+		await stop(publisher);
+		await page.close();
+		assert.deepEqual(uncaught, []);
+		server.close();
+	});
+}
+
+test("Rust in a page tells why it has no session", LIMIT, async () => {
+	const relay = await start("relay", ["--listen", "127.0.0.1:0"], /^listening (\S+) sha256:(\S+)/);
+	const [address, fingerprint] = relay.found;
+	const { server, url } = await serve(readRust);
+	for (const [how, pattern] of [
+		[{ fingerprint }, /^failed: the address of the page has no `relay`$/],
+		[{ relay: `https://${address}`, fingerprint: "xy" }, /^failed: the fingerprint is not/],
+		[{ relay: "nowhere", fingerprint }, /^failed: no URL: /],
+		[{ relay: `https://${address}`, fingerprint: "00".repeat(32) }, /^failed: can't reach the relay: /],
+	]) {
+		const page = await rustPage(url, how);
+		await shows(page, "#state", pattern);
+		await page.close();
+	}
+	assert.deepEqual(uncaught, []);
+	server.close();
+	await stop(relay.child);
+});

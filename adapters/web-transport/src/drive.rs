@@ -26,6 +26,10 @@ const ROUNDS: usize = 4;
 /// Carriers ask the system for the state of the path, so they are not asked in each round.
 const PATH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// When a carrier that refused to open a stream is asked again, while there is something to open. Browsers do not wait for
+/// the peer to allow another stream, nor do they tell when it does.
+const REFUSAL: Duration = Duration::from_millis(50);
+
 /// How long a clean close waits after the last acknowledgement: one round trip, between these.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
@@ -122,17 +126,19 @@ struct Round<S: Session, T: Timer> {
     denied: Vec<StreamId>,
     /// When to look at the path again.
     next_path: Instant,
+    /// When to open streams again that the carrier refused.
+    next_open: Option<Instant>,
 }
 
-/// A [`Source`] of what a method of the carrier returns, until it returns an error.
+/// A [`Source`] of what a method of the carrier returns, `until` it returns an error or until the session ends.
 macro_rules! source {
-    ($carrier:expr, $method:ident) => {{
+    ($carrier:expr, $method:ident, until_error: $until_error:literal) => {{
         let carrier = $carrier.clone();
         Source::new(move |slot| async move {
             loop {
                 slot.wanted().await;
                 let result = carrier.$method().await;
-                let is_over = result.is_err();
+                let is_over = $until_error && result.is_err();
                 slot.put(result);
                 if is_over {
                     return;
@@ -148,11 +154,11 @@ impl<S: Session, T: Timer> Round<S, T> {
         let closed = carrier.clone();
         Self {
             wakers: std::array::from_fn(|key| streams.ready.waker(key as u64)),
-            accept_uni: source!(carrier, accept_uni),
-            accept_bi: source!(carrier, accept_bi),
-            open_uni: source!(carrier, open_uni),
-            open_bi: source!(carrier, open_bi),
-            datagrams: source!(carrier, recv_datagram),
+            accept_uni: source!(carrier, accept_uni, until_error: true),
+            accept_bi: source!(carrier, accept_bi, until_error: true),
+            open_uni: source!(carrier, open_uni, until_error: false),
+            open_bi: source!(carrier, open_bi, until_error: false),
+            datagrams: source!(carrier, recv_datagram, until_error: true),
             closed: Some(boxed(async move { closed.closed().await })),
             lost: Lost::Watched,
             streams,
@@ -162,6 +168,7 @@ impl<S: Session, T: Timer> Round<S, T> {
             pending_groups: 0,
             denied: Vec::new(),
             next_path: Instant::ZERO,
+            next_open: None,
         }
     }
 
@@ -182,7 +189,7 @@ impl<S: Session, T: Timer> Round<S, T> {
                 }
                 self.act(action);
             }
-            is_busy |= self.open();
+            is_busy |= self.open(now);
             is_busy |= self.send_datagrams();
             is_busy |= self.write(now);
             if is_busy && now >= self.next_path {
@@ -207,7 +214,8 @@ impl<S: Session, T: Timer> Round<S, T> {
                 }
                 Lost::Reported(error) => return Poll::Ready(End::Lost(error.clone())),
             }
-            let deadlines = [self.driver.poll_timeout(), self.streams.next_broken()];
+            let deadlines =
+                [self.driver.poll_timeout(), self.streams.next_broken(), self.next_open];
             if self.alarm.poll(deadlines.into_iter().flatten().min(), cx).is_pending()
                 && self.driver.poll_wake(cx).is_pending()
                 && self.streams.ready.poll_ready(cx).is_pending()
@@ -226,6 +234,10 @@ impl<S: Session, T: Timer> Round<S, T> {
     /// Passes everything that is ready to the driver.
     fn read(&mut self, now: Instant) -> bool {
         let mut budget = Budget::new();
+        if self.next_open.take_if(|at| *at <= now).is_some() {
+            self.wakers[OPEN_UNI].wake_by_ref();
+            self.wakers[OPEN_BI].wake_by_ref();
+        }
         while budget.is_left() {
             let Some(key) = self.streams.ready.pop() else { break };
             budget.spend(0);
@@ -433,14 +445,13 @@ impl<S: Session, T: Timer> Round<S, T> {
         }
     }
 
-    fn open(&mut self) -> bool {
+    fn open(&mut self, now: Instant) -> bool {
         let mut budget = Budget::new();
         while budget.is_left() {
             let Some(open) = self.driver.poll_open() else { break };
             budget.spend(0);
             let dir = open.dir();
             let is_watched = self.streams.is_watched(dir);
-            // There may be no credit, or the session is lost, which `closed` reports.
             let halves = match dir {
                 Dir::Uni => {
                     let cx = &mut Context::from_waker(&self.wakers[OPEN_UNI]);
@@ -453,11 +464,17 @@ impl<S: Session, T: Timer> Round<S, T> {
                     })
                 }
             };
-            if let Poll::Ready(Ok((send, recv))) = halves {
-                send.set_priority(open.priority());
-                open.opened(self.streams.insert(false, Some(send), recv));
-            } else {
-                open.blocked();
+            match halves {
+                Poll::Ready(Ok((send, recv))) => {
+                    send.set_priority(open.priority());
+                    open.opened(self.streams.insert(false, Some(send), recv));
+                }
+                Poll::Pending => open.blocked(),
+                // There is no credit, or the session is lost, which `closed` reports.
+                Poll::Ready(Err(_)) => {
+                    open.blocked();
+                    self.next_open.get_or_insert(now + REFUSAL);
+                }
             }
         }
         budget.was_used()

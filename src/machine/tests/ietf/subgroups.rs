@@ -41,7 +41,7 @@ fn objects(group: GroupKey, events: Vec<Event>) -> (Vec<Object>, Option<Result<(
         match event {
             Event::Frame { group: of, properties, payload, .. } if of == group => {
                 let properties = properties.expect("without a timescale");
-                objects.push((properties.gap(), properties.status(), payload.to_vec()));
+                objects.push((properties.gap(), properties.status(), payload.to_bytes().to_vec()));
             }
             Event::GroupEnded { group: of, result } if of == group => end = Some(result),
             event => panic!("{event:?}"),
