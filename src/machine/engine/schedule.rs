@@ -854,17 +854,18 @@ impl ScheduledTrack {
     }
 
     /// The group that goes first in this kind of work.
+    #[inline]
     fn first(&self, work: Work) -> Option<Place> {
         let is_next = |current: &Place| {
             work == Work::Write && self.is_finishing && self.is_writable(*current)
         };
         let line = &self.lines[work as usize];
-        let by_number = match line.last() {
-            _ if self.ordered => line.first(),
-            Some((newest, 1..)) => line.range((*newest, 0)..).next(),
-            newest => newest,
+        let by_number = if self.ordered { line.first() } else { line.last() };
+        let by_number = match by_number {
+            Some((newest, 1..)) if !self.ordered => lowest_subgroup(line, *newest),
+            by_number => by_number.copied(),
         };
-        self.current.filter(is_next).or(by_number.copied())
+        self.current.filter(is_next).or(by_number)
     }
 
     /// By kind of work: whether the track has a group for it now. A group is opened only before those that are
@@ -881,6 +882,12 @@ impl ScheduledTrack {
         });
         [opens, writable.is_some(), datagram.is_some()]
     }
+}
+
+/// The lowest subgroup of a group in a line. Kept apart, so that what all versions do stays short.
+#[cold]
+fn lowest_subgroup(line: &BTreeSet<Place>, sequence: u64) -> Option<Place> {
+    line.range((sequence, 0)..).next().copied()
 }
 
 impl Urgency {
