@@ -515,7 +515,11 @@ impl Connection {
             let is_over = self.quic.is_closed() || closing.until <= now;
             let is_known = match closing.waits_for {
                 WaitsFor::Everything => is_over || self.sending.is_delivered(&mut self.quic),
-                WaitsFor::Capsule(stream) => self.sending.is_acknowledged(stream),
+                // QUIC acknowledges what the peer has not read yet. When it has, it ends its half as well
+                // (draft-ietf-webtrans-http3, Session Termination).
+                WaitsFor::Capsule(stream) => {
+                    self.sending.is_acknowledged(stream) && self.has_ended(stream)
+                }
             };
             if !is_over {
                 if let (true, WaitsFor::Everything) = (is_known, &closing.waits_for) {

@@ -17,11 +17,11 @@ pub(crate) struct Closing {
     pub(crate) until: Instant,
 }
 
-/// The data that the peer has to acknowledge.
+/// What the peer has to acknowledge.
 pub(crate) enum WaitsFor {
     /// All that the session wrote.
     Everything,
-    /// The capsule that ends the session on WebTransport, on this stream.
+    /// The capsule that ends the session on WebTransport, on this stream, which the peer has to end too.
     Capsule(StreamId),
 }
 

@@ -191,7 +191,19 @@ impl Connection {
         }
     }
 
-    /// Tells the peer on WebTransport that the session is over. Returns the stream that the peer will acknowledge.
+    /// Whether the peer ended its half of the stream. What it wrote before is of no use any more.
+    pub(crate) fn has_ended(&mut self, id: StreamId) -> bool {
+        let mut stream = self.quic.recv_stream(id);
+        let Ok(mut chunks) = stream.read(true) else { return true };
+        let mut read = chunks.next(usize::MAX);
+        while let Ok(Some(_)) = read {
+            read = chunks.next(usize::MAX);
+        }
+        let _ = chunks.finalize();
+        read != Err(ReadError::Blocked)
+    }
+
+    /// Tells the peer on WebTransport that the session is over. Returns the stream that the peer will acknowledge, and end.
     pub(crate) fn close_http(&mut self, code: Code, reason: &str) -> Option<StreamId> {
         let (id, capsule) = self.http.as_mut()?.web_transport.close(code, reason)?;
         self.quic.set_send_window(SEND_WINDOW);

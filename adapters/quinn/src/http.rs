@@ -116,12 +116,17 @@ impl Streams {
         self.connection.set_send_window(SEND_WINDOW);
         let Some((stream, _)) = self.by_id(id) else { return };
         let head = std::mem::take(&mut stream.head);
-        let Some(mut send) = stream.send.take() else { return };
+        let (Some(mut send), recv) = (stream.send.take(), stream.recv.take()) else { return };
         let written = send.write_all_chunks(&mut [head, capsule]).await;
-        if written.is_ok() && send.finish().is_ok() {
-            // An error says that the peer has closed the connection.
-            let _ = send.stopped().await;
+        if written.is_err() || send.finish().is_err() {
+            return;
         }
+        // An error says that the peer has closed the connection.
+        let _ = send.stopped().await;
+        // QUIC acknowledges what the peer has not read yet. When it has, it ends its half as well
+        // (draft-ietf-webtrans-http3, Session Termination).
+        let Some(mut recv) = recv else { return };
+        while let Ok(Some(_)) = recv.read_chunk(usize::MAX, true).await {}
     }
 }
 
