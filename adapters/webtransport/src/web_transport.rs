@@ -505,7 +505,7 @@ impl WebTransport {
     }
 
     /// Ends the session. Returns what to write on the stream of the request before that is finished; `None` if
-    /// there is no session. The peer should acknowledge it before the connection is closed.
+    /// there is no session. The peer should end its half of that stream before the connection is closed.
     ///
     /// The code is clamped to 32 bits, and the reason to 1,024 bytes.
     pub fn close(&mut self, code: Code, reason: &str) -> Option<(StreamId, Bytes)> {
