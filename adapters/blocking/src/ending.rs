@@ -17,7 +17,7 @@ pub(crate) struct Closing {
     pub(crate) until: Instant,
 }
 
-/// What the peer has to acknowledge.
+/// The condition for the end of a connection.
 pub(crate) enum WaitsFor {
     /// All that the session wrote.
     Everything,

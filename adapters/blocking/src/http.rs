@@ -191,7 +191,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer ended its half of the stream. What it wrote before is of no use any more.
+    /// Whether the peer ended its half of the stream. Bytes that it wrote before are dropped.
     pub(crate) fn has_ended(&mut self, id: StreamId) -> bool {
         let mut stream = self.quic.recv_stream(id);
         let Ok(mut chunks) = stream.read(true) else { return true };

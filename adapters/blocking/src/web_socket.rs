@@ -34,7 +34,7 @@ const SLOT: usize = usize::MAX - 1;
 /// From here on the keys of wakers are those of WebSockets.
 pub(crate) const WEB_SOCKET: u64 = 1 << 62;
 
-/// What waits and runs, by serial number.
+/// Connections that wait and run, by serial number.
 #[derive(Default)]
 pub(crate) struct WebSockets {
     listener: Option<(mio::net::TcpListener, Server)>,

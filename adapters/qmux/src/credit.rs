@@ -1,6 +1,6 @@
 //! Flow control, of bytes and of streams (RFC 9000, section 4).
 
-/// What this side may send: so much of a limit is used.
+/// The credit of this side: so much of a limit is used.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Credit {
     pub(crate) used: u64,
@@ -22,7 +22,7 @@ impl Credit {
     }
 }
 
-/// What the peer may send: a window after that which is done with.
+/// The credit of the peer: a window after that which is done with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     window: u64,

@@ -20,13 +20,13 @@ const REFUSAL: &[u8] =
 pub(super) struct Handshake {
     pub(super) stream: TcpStream,
     pub(super) remote: SocketAddr,
-    /// What has arrived of the request.
+    /// The part of the request that has arrived.
     head: Vec<u8>,
     /// When it is given up.
     pub(super) until: Instant,
 }
 
-/// What a connection was upgraded to.
+/// The result of an upgrade.
 pub(super) struct Upgrade {
     pub(super) agreed: Agreed,
     pub(super) request: HttpRequest,

@@ -170,7 +170,7 @@ impl WebSocket {
     fn write(&mut self) -> usize {
         let mut sent = 0;
         while self.is_writable && !self.is_gone {
-            // What the system refused before is sent first.
+            // Bytes that the system refused before are sent first.
             let result = match self.socket.flush() {
                 Ok(()) => match self.qmux.poll_record() {
                     Some(record) => {

@@ -207,7 +207,7 @@ fn a_flood_of_messages_takes_turns() {
     assert!(ready(session.clone().try_closed()).is_none(), "{sent}");
 }
 
-/// What the server alone takes, in bytes.
+/// The memory of the server alone, in bytes.
 #[test]
 fn an_idle_session_is_small() {
     const SESSIONS: i64 = 50;

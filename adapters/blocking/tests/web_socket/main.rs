@@ -205,7 +205,7 @@ impl Dialed {
             }
             busy |= turn.items > 0 || record.is_some();
             match record {
-                // What is refused is sent by the next flush.
+                // Bytes that are refused are sent by the next flush.
                 Some(record) => drop(self.socket.write(Message::Binary(record))),
                 None if !turn.again => return busy,
                 None => {}
