@@ -14,7 +14,7 @@
 //! | it takes a message | [`poll_record`](Qmux::poll_record), and `turn` again |
 //! | [`closed`](Qmux::closed) has a value | send the records that are left, and close |
 //!
-//! What a peer sends costs at most the memory that this side gave credit for, [`CONNECTION_WINDOW`] and [`STREAMS`].
+//! The data of a peer costs at most the memory that this side gave credit for, [`CONNECTION_WINDOW`] and [`STREAMS`].
 //! There are no datagrams, because they would wait for one another: groups that were meant for them go on streams.
 
 mod credit;

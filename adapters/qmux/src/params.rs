@@ -17,7 +17,7 @@ const STREAMS_BIDI: u64 = 0x08;
 const STREAMS_UNI: u64 = 0x09;
 const MAX_RECORD_SIZE: u64 = 0x0571_c594_29cd_0845;
 
-/// The limits that a peer begins with. What it does not name is 0.
+/// The limits that a peer begins with. A limit that it does not name is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Params {
     pub(crate) data: u64,

@@ -134,7 +134,7 @@ impl Qmux {
         let driver = &mut self.streams.driver;
         let mut again = driver.end_turn(now, more || worked == PIECES);
         if let State::Lost(error) = &self.state {
-            // What arrived before comes first.
+            // Data that arrived before comes first.
             if items == 0 {
                 driver.handle(now, Input::Closed { error: error.clone() });
                 self.state = State::Over;

@@ -29,7 +29,7 @@ struct SendHalf {
 
 struct RecvHalf {
     allowance: Allowance,
-    /// What the driver does not take yet.
+    /// Data that the driver does not take yet.
     held: BytesMut,
     fin: bool,
     /// This side does not want the rest.
@@ -110,7 +110,7 @@ impl Streams {
         }
     }
 
-    /// How many bytes of a stream fit in the record that waits. What is in it can't be overtaken any more, so that
+    /// How many bytes of a stream fit in the record that waits. Bytes in it can't be overtaken any more, so that
     /// there is one.
     fn room(&self) -> usize {
         let used = match self.records.len() {

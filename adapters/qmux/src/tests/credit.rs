@@ -86,7 +86,7 @@ fn a_peer_that_reads_nothing_costs_one_record() {
     }
     assert_eq!(host.qmux.streams.records.len(), 1);
     assert!(!host.qmux.is_full());
-    // What it provokes has a limit: then nothing is read any more.
+    // The answers that it provokes have a limit: then nothing is read any more.
     let pings = (0..900).map(|n| encode(&[frame::PING, n])).collect::<Vec<_>>().concat();
     let mut read = 0;
     while !host.qmux.is_full() {
@@ -112,7 +112,7 @@ fn flood(host: &mut Host, ids: impl Iterator<Item = u64>, mut credit: u64) {
     }
 }
 
-/// RFC 9000, section 4.1. What a session does not read is held up to the credit, and no byte more.
+/// RFC 9000, section 4.1. Data that a session does not read is held up to the credit, and no byte more.
 #[test]
 fn a_peer_that_sends_more_than_its_credit_is_closed() {
     for (streams, credit) in [(1, STREAM_WINDOW), (8, CONNECTION_WINDOW)] {
