@@ -5,20 +5,22 @@ use std::time::Duration;
 use smoq::Instant;
 
 /// A session that is held back has this much time of the path's rate in QUIC, beyond what is in flight.
-const AHEAD: Duration = Duration::from_millis(3);
+const AHEAD: Duration = Duration::from_micros(1_500);
 /// The rate is measured over at least this time, and over at least half a round trip.
 const SAMPLE: Duration = Duration::from_millis(20);
 /// A session that was not held back for this long starts anew.
 const QUIET: Duration = Duration::from_secs(1);
 /// The window of a session that is not held back: a burst of this size waits for nothing.
 const MIN: u64 = 128 << 10;
-/// The least that a session that is held back has in QUIC beyond the bytes in flight: a few packets.
-const MIN_AHEAD: u64 = 3 << 10;
+/// The least that a session that is held back has in QUIC beyond the bytes in flight: a packet.
+const MIN_AHEAD: u64 = 1_500;
 /// The least round-trip time of this much time, or twice as much, is that of the path without a queue.
 const BASE: Duration = Duration::from_secs(10);
 /// At the start of each such time, for so long, half of the window empties a queue that the session itself keeps.
 const DRAIN: Duration = Duration::from_millis(200);
-/// A queue that stays for so long is not ours.
+/// A queue of this length may be that of the session itself, and of others like it.
+const OURS: Duration = Duration::from_millis(12);
+/// A longer queue that stays for so long is not ours.
 const FOREIGN: Duration = Duration::from_secs(1);
 
 /// The state of a connection after the session wrote what it could.
@@ -39,7 +41,7 @@ pub struct Sent {
 ///
 /// While QUIC takes everything, the window is twice the congestion window and at least 128 KiB, so that a burst
 /// waits for nothing. A session that is held back measures the rate at which its bytes leave. Then the window is
-/// what that rate keeps in flight on the path without its queue, but not more than the congestion window, and 3 ms
+/// what that rate keeps in flight on the path without its queue, but not more than the congestion window, and 1.5 ms
 /// more. The congestion window alone says too much: Cubic's grows until a queue overflows, and without bound while
 /// the local socket is the bottleneck.
 ///
@@ -135,7 +137,7 @@ impl PathRtt {
         if self.least[1].is_some() && now.since(self.since) < DRAIN {
             return base / 2;
         }
-        if rtt <= base * 2 + AHEAD * 4 {
+        if rtt <= base * 2 + OURS {
             self.queue = None;
             return base;
         }

@@ -50,8 +50,8 @@ pub(crate) struct Read {
     /// Ages when read, in milliseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Groups that ended early.
-    pub(crate) cut_groups: u64,
+    /// Groups that arrived whole.
+    pub(crate) whole_groups: u64,
 }
 
 /// The counts of all viewers together for a track.
@@ -60,26 +60,31 @@ struct Record(Rc<RefCell<Counts>>);
 
 struct Counts {
     bytes: u64,
-    cut_groups: u64,
+    whole_groups: u64,
     ages: Histogram<u64>,
 }
 
 impl Record {
     fn new() -> Result<Self> {
         let ages = Histogram::new_with_max(LONGEST, 2)?;
-        Ok(Self(Rc::new(RefCell::new(Counts { bytes: 0, cut_groups: 0, ages }))))
+        Ok(Self(Rc::new(RefCell::new(Counts { bytes: 0, whole_groups: 0, ages }))))
     }
 
     fn clear(&self) {
         let mut counts = self.0.borrow_mut();
-        (counts.bytes, counts.cut_groups) = (0, 0);
+        (counts.bytes, counts.whole_groups) = (0, 0);
         counts.ages.reset();
     }
 
     fn read(&self) -> Read {
         let counts = self.0.borrow();
         let age = |quantile| counts.ages.value_at_quantile(quantile) as f64 / 1e6;
-        Read { bytes: counts.bytes, p50: age(0.5), p99: age(0.99), cut_groups: counts.cut_groups }
+        Read {
+            bytes: counts.bytes,
+            p50: age(0.5),
+            p99: age(0.99),
+            whole_groups: counts.whole_groups,
+        }
     }
 }
 
@@ -165,11 +170,11 @@ async fn view_group(mut group: GroupConsumer, frames: Rc<Cell<u64>>, record: Rec
                 counts.bytes += payload.len() as u64;
                 counts.ages.saturating_record(monotonic().saturating_sub(word(0)).max(1));
             }
-            Ok(None) => return,
-            Err(_) => {
-                counts.cut_groups += 1;
+            Ok(None) => {
+                counts.whole_groups += 1;
                 return;
             }
+            Err(_) => return,
         }
     }
 }

@@ -53,14 +53,20 @@ pub(crate) fn cases(quick: bool, relays: &Relays) -> Vec<Case> {
 
 /// How old frames are when they are read.
 fn ages(name: &str, traffic: Traffic, relays: &Relays) -> Case {
-    let metrics =
-        [lower("p50", "ms"), lower("p99", "ms"), higher("goodput", "Mbit/s"), lower("cpu", "s/GB")];
+    let metrics = [
+        lower("p50", "ms"),
+        lower("p99", "ms"),
+        higher("goodput", "Mbit/s"),
+        higher("whole-groups", "groups/s"),
+        lower("cpu", "s/GB"),
+    ];
     let mut case = Case::new(name, metrics);
     for (name, program) in relays.sides() {
         case = case.side(name, move || {
             let relayed = traffic.run(&program)?;
             let video = &relayed.viewed.video;
-            Ok(vec![video.p50, video.p99, relayed.goodput(), relayed.cpu_per_gb()])
+            let whole = video.whole_groups as f64 / relayed.viewed.seconds / VIEWERS as f64;
+            Ok(vec![video.p50, video.p99, relayed.goodput(), whole, relayed.cpu_per_gb()])
         });
     }
     case

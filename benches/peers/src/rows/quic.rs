@@ -119,7 +119,8 @@ impl Load {
     /// Reads everything from the broadcast of smoq's peer.
     async fn read(&self, received: OriginProducer) {
         let broadcast = received.consume().announced_broadcast("live").await.unwrap();
-        let want = Subscription::default().max_age(Duration::MAX).start(0);
+        // Everything: otherwise newer groups pass one until the cache loses it.
+        let want = Subscription::default().max_age(Duration::MAX).start(0).ordered(true);
         let mut track = broadcast.subscribe_track("bulk", want).unwrap();
         let mut bytes = 0;
         while let Some(mut group) = track.recv_group().await.unwrap() {
