@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 
+use super::chunks::Chunks;
 use super::command::Command;
 use super::config::Config;
 use super::engine::publishing::SendAs;
@@ -152,6 +153,12 @@ impl BareMachine {
             self.forget();
         }
         event
+    }
+
+    pub(super) fn recycle(&mut self, payload: Chunks) {
+        if let Some(list) = payload.recycle() {
+            self.core.chunk_list = list;
+        }
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {

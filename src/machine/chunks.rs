@@ -5,6 +5,8 @@ use core::{fmt, slice};
 
 use bytes::{Bytes, BytesMut};
 
+use super::stream_buffers::KEPT_CHUNKS;
+
 /// The payload of a frame, or the part of it that has arrived, in the pieces in which it arrived. The receiver copies
 /// them to where they stay, so that they need not be joined before.
 #[derive(Clone)]
@@ -20,6 +22,13 @@ enum Pieces {
 impl Chunks {
     pub(crate) fn many(pieces: Vec<Bytes>) -> Self {
         Self(Pieces::Many(pieces))
+    }
+
+    /// The list of several pieces, emptied, for another payload.
+    pub(crate) fn recycle(self) -> Option<Vec<Bytes>> {
+        let Pieces::Many(mut pieces) = self.0 else { return None };
+        pieces.clear();
+        (pieces.capacity() <= KEPT_CHUNKS).then_some(pieces)
     }
 
     /// The pieces in order.

@@ -125,6 +125,12 @@ impl Machine {
         event
     }
 
+    /// Takes back a payload that was copied. The next one that arrives in several chunks then needs no allocation. A payload
+    /// that is dropped instead costs no more than that.
+    pub fn recycle(&mut self, payload: Chunks) {
+        self.bare.recycle(payload);
+    }
+
     /// The next small thing to do to the connection. `None` until another call changes something.
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.bare.poll_action();

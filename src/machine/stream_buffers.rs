@@ -26,8 +26,8 @@ const MESSAGE_HEAD: usize = 24;
 /// Chunks below this size are copied together. A `Bytes` keeps the whole packet that brought it,
 /// which may be much larger.
 pub(crate) const SMALL: usize = 512;
-/// The list of chunks keeps the room for so many while it is empty.
-const KEPT_CHUNKS: usize = 32;
+/// A list of chunks keeps the room for so many while it is empty.
+pub(crate) const KEPT_CHUNKS: usize = 32;
 /// How many times the waiting bytes the memory behind them may be.
 const SLACK: usize = 4;
 
@@ -215,18 +215,18 @@ impl RecvBuffer {
 
     /// The first `n` bytes, which must be there, in one piece.
     pub(crate) fn take(&mut self, n: usize) -> Bytes {
-        self.take_chunks(n).to_bytes()
+        self.take_chunks(n, &mut Vec::new()).to_bytes()
     }
 
-    /// The first `n` bytes, which must be there, without copying.
-    pub(crate) fn take_chunks(&mut self, mut n: usize) -> Chunks {
+    /// The first `n` bytes, which must be there, without copying. Several chunks take the empty `list`.
+    pub(crate) fn take_chunks(&mut self, mut n: usize, list: &mut Vec<Bytes>) -> Chunks {
         debug_assert!(n <= self.len);
         let first = self.take_some(n);
         n -= first.len();
         if n == 0 {
             return first.into();
         }
-        let mut pieces = Vec::with_capacity(4);
+        let mut pieces = mem::take(list);
         pieces.push(first);
         while n > 0 {
             let piece = self.take_some(n);
@@ -380,7 +380,7 @@ mod tests {
     fn what_came_in_several_chunks_stays_where_it_is() {
         let (mut recv, all) = in_pieces([SMALL, SMALL, 100]);
         let chunks: Vec<_> = recv.chunks.iter().cloned().collect();
-        let taken = recv.take_chunks(2 * SMALL + 100);
+        let taken = recv.take_chunks(2 * SMALL + 100, &mut Vec::new());
         let places = |chunks: &[Bytes]| -> Vec<_> { chunks.iter().map(|it| it.as_ptr()).collect() };
         assert_eq!(places(&taken.as_slice()[..2]), places(&chunks));
         assert_eq!((taken.len(), taken.to_bytes().to_vec()), (all.len(), all));

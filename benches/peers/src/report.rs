@@ -80,7 +80,7 @@ pub(crate) fn line(row: &Row) -> String {
 }
 
 /// The rows of the README's table and of the plot, by the beginning of their names. All others are in `table.md`.
-const CHOSEN: [&str; 23] = [
+const CHOSEN: [&str; 24] = [
     "model/polled/1/",
     "model/polled/100/",
     "model/tasks/100/",
@@ -99,6 +99,7 @@ const CHOSEN: [&str; 23] = [
     "stress/busy-3/50/goodput/",
     "congested/router/33ms/p50/",
     "congested/router/33ms/p99/",
+    "congested/router/33ms/whole-groups/",
     "congested/router/33ms/urgent/p50/",
     "congested/router/33ms/urgent/p99/",
     "congested/sender/33ms/p50/",

@@ -1,7 +1,10 @@
 //! The dialect-independent state of a session: [`Core`], and every operation that needs no dialect.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
+
+use bytes::Bytes;
 
 use super::by_request::ByRequest;
 use super::datagrams::Datagrams;
@@ -79,6 +82,8 @@ pub(crate) struct Core {
     pub(crate) counts: Counts,
     pub(crate) network_path: NetworkPath,
     pub(crate) datagrams: Datagrams,
+    /// The empty list of an earlier payload, for the next one that has several chunks.
+    pub(crate) chunk_list: Vec<Bytes>,
     /// The bytes that the current guard shows.
     pub(crate) scratch: Scratch,
 }
@@ -144,6 +149,7 @@ impl Core {
             counts: Counts::default(),
             network_path: NetworkPath::default(),
             datagrams: Datagrams::new(limits.datagrams),
+            chunk_list: Vec::new(),
             scratch: Scratch::default(),
             limits,
         };
@@ -464,5 +470,5 @@ census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
     counts: incoming_fetches, outgoing_fetches, unconfirmed, lost, timers, actions, notices;
     within: requests, recv_streams, outgoing, incoming, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until;
+    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, chunk_list;
 } }

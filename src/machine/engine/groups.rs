@@ -37,7 +37,7 @@ pub(crate) fn read(dialect: &mut impl Dialect, core: &mut Core, key: Key) -> Pro
             bind(dialect, core, key, header)
         }
         StreamState::Group(reader) => {
-            let read = reader.read(&mut stream.recv, &core.limits);
+            let read = reader.read(&mut stream.recv, &core.limits, &mut core.chunk_list);
             let owner = reader.owner;
             let group = match owner {
                 GroupOwner::Fetch(FetchId::Head(tail)) => GroupKey::of(tail),

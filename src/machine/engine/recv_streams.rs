@@ -420,11 +420,12 @@ impl GroupReader {
     }
 
     /// Reads the next frame, or a piece of one. A frame or group that declares more than the limits
-    /// allow is an error before its payload is read.
+    /// allow is an error before its payload is read. A payload of several chunks takes the empty `list`.
     pub(crate) fn read(
         &mut self,
         recv: &mut RecvBuffer,
         limits: &Limits,
+        list: &mut Vec<Bytes>,
     ) -> Result<GroupRead, Error> {
         if let Some(code) = recv.reset() {
             return Err(Error::from_stream_code(code));
@@ -471,7 +472,7 @@ impl GroupReader {
         self.previous = head.timestamp.unwrap_or_default();
         let there = recv.len() as u64;
         let payload = if head.size <= there && head.size <= AT_ONCE {
-            recv.take_chunks(head.size as usize)
+            recv.take_chunks(head.size as usize, list)
         } else {
             recv.take_some(usize::try_from(head.size).unwrap_or(usize::MAX)).into()
         };

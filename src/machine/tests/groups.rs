@@ -167,6 +167,29 @@ fn a_frame_in_several_chunks_is_not_copied_or_joined() {
     }
 }
 
+/// The list of a payload that was given back holds the chunks of the next one.
+#[test]
+fn a_recycled_payload_spares_the_next_one_its_list() {
+    for version in LITE {
+        let mut lone = subscriber(version);
+        let mut lists = Vec::new();
+        for sequence in 0..3 {
+            let stream = lone.open(Dir::Uni, &header_bytes(version, sequence));
+            let head = hex(if Features::of(version).timestamps { "00 44 b0" } else { "44 b0" });
+            for bytes in [[&head[..], &[1; 600]].concat(), vec![2; 600]] {
+                let bytes = bytes.into();
+                lone.end.handle(lone.now, Input::Data { id: stream, bytes, fin: false });
+            }
+            lone.run();
+            let Some(Event::Frame { payload, .. }) = lone.events().pop() else { panic!() };
+            assert_eq!(payload.to_bytes(), [[1; 600], [2; 600]].concat(), "{version}");
+            lists.push(payload.as_slice().as_ptr());
+            lone.end.recycle(payload);
+        }
+        assert!(lists.iter().all(|list| *list == lists[0]), "{version}");
+    }
+}
+
 /// Frames and bytes that are produced while the group is sent follow.
 #[test]
 fn a_frame_may_grow_while_it_is_sent() {

@@ -492,6 +492,7 @@ impl Driver {
                 self.receive(group, |receiving, now| {
                     receiving.frame(timestamp, now, properties, size, payload.as_slice())
                 });
+                self.machine.recycle(payload);
             }
             Event::Payload { group, bytes } => {
                 self.receive(group, |receiving, _| receiving.payload(&bytes));
