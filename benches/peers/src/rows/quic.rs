@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bytes::Bytes;
 use smoq::{
-    BroadcastProducer, Client, Origin, OriginProducer, Server, Subscription, TrackProducer,
+    BroadcastProducer, Client, Origin, OriginProducer, Server, Subscription, TrackProducer, Version,
 };
 use smoq_blocking::{Budget, Endpoint};
 use smoq_quinn::smoq_quic::{Identity, Trust};
@@ -23,6 +23,8 @@ use super::runtime;
 use crate::case::{Case, higher};
 
 const AHEAD: usize = 8;
+/// The newest version with an order of groups.
+const VERSION: Version = Version::Lite05;
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 pub(crate) fn cases(quick: bool) -> Vec<Case> {
@@ -119,11 +121,13 @@ impl Load {
     /// Reads everything from the broadcast of smoq's peer.
     async fn read(&self, received: OriginProducer) {
         let broadcast = received.consume().announced_broadcast("live").await.unwrap();
-        // Everything: otherwise newer groups pass one until the cache loses it.
+        // Otherwise newer groups pass one until the cache loses it.
         let want = Subscription::default().max_age(Duration::MAX).start(0).ordered(true);
         let mut track = broadcast.subscribe_track("bulk", want).unwrap();
         let mut bytes = 0;
-        while let Some(mut group) = track.recv_group().await.unwrap() {
+        // Without the end: in this version it waits for a group that some peers announce.
+        while bytes < self.bytes() {
+            let mut group = track.recv_group().await.unwrap().unwrap();
             while let Some(frame) = group.read_frame().await.unwrap() {
                 bytes += frame.len();
             }
@@ -154,8 +158,8 @@ impl Ends {
         Self {
             _broadcast: broadcast,
             track,
-            server: Server::new().with_publish(origin.consume()),
-            client: Client::new().with_consume(received.clone()),
+            server: Server::new().with_publish(origin.consume()).with_versions(VERSION),
+            client: Client::new().with_consume(received.clone()).with_versions(VERSION),
             received,
             trust: identity.fingerprint().into(),
             identity,
