@@ -11,7 +11,8 @@ use crate::time::Timescale;
 pub struct Subscription {
     /// Higher is more important. Default 127.
     pub priority: u8,
-    /// Oldest group first instead of newest first. Deployed peers ignore it. Default `false`.
+    /// Oldest group first instead of newest first. moq-lite 03 to 05 and moq-transport carry it, although deployed peers
+    /// ignore it; in other versions the newest group goes first. Default `false`.
     pub ordered: bool,
     /// Groups older than this are skipped. The age is measured in media time against the newest frame.
     /// Zero, the default, requests only the latest group; `Duration::MAX` sets no bound.

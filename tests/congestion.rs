@@ -11,9 +11,9 @@ use smoq::{
     OriginProducer, Server, Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
 };
 
-/// What the path carries, in bytes a millisecond: 70 % of what a track makes.
+/// The capacity of the path, in bytes a millisecond: 70 % of what a track makes.
 const PATH: u64 = 700;
-/// What a publisher makes.
+/// The frames of a publisher.
 #[derive(Clone, Copy)]
 struct Video {
     /// The priority that the reader asks for.

@@ -19,7 +19,7 @@ type Shared<T> = Arc<Mutex<Vec<T>>>;
 struct World {
     pair: Pair<Driver, Driver>,
     theirs: OriginProducer,
-    /// What the client asked for.
+    /// The requests of the client.
     asked: Shared<(PeerRequestKind, String, String)>,
     /// The requests that wait.
     late: Shared<PeerRequest>,

@@ -153,7 +153,7 @@ impl World {
         Message::decode(framed.kind, body, self.draft).unwrap()
     }
 
-    /// What was written on the stream that answers the FETCH of this id.
+    /// The bytes that were written on the stream that answers the FETCH of this id.
     fn fetched(&self, id: u64, order: GroupOrder) -> Vec<String> {
         let header = |bytes: &Vec<u8>| UniStream::read(bytes, self.draft).ok().flatten();
         let is_it = |bytes: &&Vec<u8>| matches!(header(bytes), Some((UniStream::Fetch { request }, _)) if request == id);

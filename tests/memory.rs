@@ -168,7 +168,7 @@ fn a_group_takes_the_memory_of_the_one_given_up_before() {
     };
     write(5);
     let info = measure(|| write(100));
-    // What a group needs only while it is open.
+    // The state that a group needs only while it is open.
     assert_eq!((info.count_total, info.bytes_current), (100, 0), "{info:?}");
 }
 

@@ -75,7 +75,7 @@ struct Line {
     relay: OriginProducer,
     sessions: [Session; 2],
     tokens: u32,
-    /// What arrived, by subscription, group and subgroup.
+    /// The frames that arrived, by subscription, group and subgroup.
     parts: BTreeMap<(u32, u64, u64), Part>,
     keys: BTreeMap<GroupKey, (u32, u64, u64)>,
 }

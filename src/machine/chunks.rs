@@ -5,7 +5,8 @@ use core::{fmt, slice};
 
 use bytes::{Bytes, BytesMut};
 
-use super::stream_buffers::KEPT_CHUNKS;
+/// A list of chunks keeps the room for so many while it is empty.
+pub(crate) const KEPT_CHUNKS: usize = 32;
 
 /// The payload of a frame, or the part of it that has arrived, in the pieces in which it arrived. The receiver copies
 /// them to where they stay, so that they need not be joined before.

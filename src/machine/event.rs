@@ -81,8 +81,8 @@ impl FramePosition {
     }
 }
 
-/// A subgroup: a part of a group of moq-transport that has a stream of its own (moq-transport-22, 11.3.1). What has no
-/// subgroups has groups that are their subgroup 0.
+/// A subgroup: a part of a group of moq-transport that has a stream of its own (moq-transport-22, 11.3.1). In versions
+/// without subgroups a group is its subgroup 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subgroup {
     /// Its number in the group.

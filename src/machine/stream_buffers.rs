@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::census::census;
 use crate::limits::Limits;
-use crate::machine::chunks::Chunks;
+use crate::machine::chunks::{Chunks, KEPT_CHUNKS};
 use crate::stream::Code;
 
 /// How far past the limit a stream may go before it is stopped: the size of one read of an adapter.
@@ -26,9 +26,7 @@ const MESSAGE_HEAD: usize = 24;
 /// Chunks below this size are copied together. A `Bytes` keeps the whole packet that brought it,
 /// which may be much larger.
 pub(crate) const SMALL: usize = 512;
-/// A list of chunks keeps the room for so many while it is empty.
-pub(crate) const KEPT_CHUNKS: usize = 32;
-/// How many times the waiting bytes the memory behind them may be.
+/// The memory of the waiting bytes may be so many times their number.
 const SLACK: usize = 4;
 
 /// The peer's half of a stream: appended to as data arrives, decoded when an event is pulled. Its
@@ -256,7 +254,7 @@ impl RecvBuffer {
         piece
     }
 
-    /// How many large chunks there are, and how much memory is behind the others.
+    /// The number of large chunks, and the memory of the others.
     #[cfg(test)]
     fn cost(&self) -> (usize, usize) {
         (self.chunks.len(), self.peak)

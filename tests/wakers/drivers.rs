@@ -163,7 +163,7 @@ fn requested_tracks(table: &mut Table, version: Version) {
     }
 }
 
-/// What happens on a track that the peer reads.
+/// The events of a track that the peer reads.
 fn served_tracks(table: &mut Table, version: Version) {
     for cause in [
         "a group",
@@ -222,7 +222,7 @@ fn served_tracks(table: &mut Table, version: Version) {
     }
 }
 
-/// What the readers of a track of the peer do.
+/// The acts of the readers of a track of the peer.
 fn read_tracks(table: &mut Table, version: Version) {
     for cause in [
         "an updated subscription",

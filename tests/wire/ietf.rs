@@ -391,7 +391,7 @@ pub(crate) fn has_ids(version: Version) -> bool {
     !draft(version).has_request_streams()
 }
 
-/// What a message gives up: by its id or its namespace.
+/// The request that a message gives up: by its id or its namespace.
 fn given_up(named_up_to: NamespaceForm, version: Version) -> BoxedStrategy<NamespaceRequest> {
     match draft(version).namespaces > named_up_to {
         true => integer().prop_map(NamespaceRequest::Id).boxed(),

@@ -42,7 +42,7 @@ pub struct Replay<'a> {
     is_over: bool,
 }
 
-/// What happened to the machine, or what it did. Calls without a result are left out.
+/// An input, a call or an output of the machine. Calls without a result are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {

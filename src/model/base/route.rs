@@ -79,7 +79,7 @@ impl Route {
         (self.is_anonymous(), self.cost, self.session.is_some(), self.hops.len(), is_empty)
     }
 
-    /// What is compared before the rank if the routes lead to different broadcasts.
+    /// The class, which is compared before the rank if the routes lead to different broadcasts.
     pub(crate) fn class(&self) -> RouteClass {
         if self.session.is_none() {
             RouteClass::Local

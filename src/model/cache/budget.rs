@@ -218,7 +218,7 @@ impl_debug! { Cache, it => used: &it.used() }
 
 impl_debug! { Account, it => used: &it.used() }
 
-/// What one track holds of a [`Cache`].
+/// The share of one track in a [`Cache`].
 pub(crate) struct Account {
     cache: Arc<Cache>,
     /// The track.

@@ -21,7 +21,7 @@ pub(crate) struct CachedSubgroups {
 }
 
 impl CachedSubgroups {
-    /// What a reader holds as long as it reads subgroups.
+    /// A count that a reader holds as long as it reads subgroups.
     pub(crate) fn reader(&self) -> Arc<()> {
         self.readers.clone()
     }

@@ -48,7 +48,7 @@ impl Page {
         page
     }
 
-    /// What the page costs, without payload: itself, the two counts of its `Arc`, and its place in the group's list.
+    /// The memory of the page, without payload: itself, the two counts of its `Arc`, and its place in the group's list.
     fn size(&self) -> usize {
         mem::size_of_val(self) + 4 * mem::size_of::<usize>()
     }
@@ -308,7 +308,7 @@ impl Slot {
     }
 }
 
-/// What lies before the payload of a copied frame: timestamp delta and size in the integer form of
+/// The head before the payload of a copied frame: timestamp delta and size in the integer form of
 /// moq-lite 05 and 06. Other forms are written anew when the frame is sent.
 pub(crate) struct Head(varint::Head<2>);
 

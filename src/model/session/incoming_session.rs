@@ -27,7 +27,7 @@ pub struct IncomingSession {
     slot: WaitSlot,
     id: SessionId,
     origins: SessionOrigins,
-    /// What the peer's SETUP said, after waiting for it.
+    /// The content of the peer's SETUP, after waiting for it.
     peer: Peer,
     http: Option<Box<HttpRequest>>,
     decide: Option<Decide>,

@@ -434,7 +434,7 @@ impl ServedFetch {
         let back = |back| FramePosition::new((newest.group + 1).saturating_sub(back), 0);
         let start = range.groups_back.map_or(range.start, back);
         let end = self.track.last_position(range.end).filter(|end| start <= *end);
-        // What another publisher may have, and the cache has not, is a gap.
+        // Frames that another publisher may have, and the cache has not, are a gap.
         let is_gap = start <= newest && self.track.may_lack(start.group);
         let end = end.or(is_gap.then_some(start))?;
         Some(FetchRange { start, end, ..range })

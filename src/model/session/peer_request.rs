@@ -10,7 +10,7 @@ use crate::model::base::sync::Mutex;
 use crate::model::base::{impl_debug, lock};
 use crate::{AuthToken, Error, Path};
 
-/// What a peer asks for.
+/// The subject of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerRequestKind {
@@ -57,7 +57,7 @@ impl PeerRequest {
         Self { kind, path, track, tokens, asked, answers, is_decided: false }
     }
 
-    /// What the peer asks for.
+    /// The subject of the request.
     pub fn kind(&self) -> PeerRequestKind {
         self.kind
     }
@@ -103,7 +103,7 @@ impl Drop for PeerRequest {
 
 impl_debug! { PeerRequest, it => kind: &it.kind, path: &it.path, track: &it.track }
 
-/// What the application decides on.
+/// A request that the application decides on.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
     Request(RequestKey),

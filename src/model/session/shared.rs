@@ -35,7 +35,7 @@ pub(crate) struct SessionShared {
 #[derive(Debug)]
 pub(super) struct SessionState {
     version: Version,
-    /// What the peer's SETUP said, for the decision on the session.
+    /// The content of the peer's SETUP, for the decision on the session.
     peer: Option<Peer>,
     commands: SessionCommands,
     pub(super) peer_goaway: Option<Goaway>,

@@ -54,7 +54,7 @@ fn cursor(track: &mut TrackConsumer) -> GroupCursor {
     }
 }
 
-/// What a cursor shows: for each frame its timestamp, and its payload or wire form.
+/// The frames that a cursor shows: for each frame its timestamp, and its payload or wire form.
 fn show(cursor: &GroupCursor, from: u64, waker: Option<&Waker>) -> (Vec<(u64, Vec<u8>)>, Supply) {
     let mut shown = Vec::new();
     let supply = cursor.frames(from, 0, waker, &mut |frame| {

@@ -152,7 +152,7 @@ async fn offers(draft: DraftVersion, reader: DraftVersion) {
     reader.close(0, b"");
 }
 
-/// What goes through the relay: subgroups of a track, with the ids of their objects.
+/// The load of the relay: subgroups of a track, with the ids of their objects.
 const TRACK: [(u64, u64, &[u64]); 8] = [
     // A group in one subgroup.
     (5, 0, &[0, 1, 2]),

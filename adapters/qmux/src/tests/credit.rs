@@ -3,7 +3,7 @@
 use super::*;
 use crate::{CONNECTION_WINDOW, RECORD_BYTES, STREAM_WINDOW, STREAMS};
 
-/// Eight groups of a peer that gives no more credit wait, and nothing else does. What waits is in the cache, and not in
+/// Eight groups of a peer that gives no more credit wait, and nothing else does. They wait in the cache, and not in
 /// records.
 #[test]
 fn eight_streams_without_credit_stall_nothing_else() {

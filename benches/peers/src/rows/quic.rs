@@ -125,7 +125,7 @@ impl Load {
         let want = Subscription::default().max_age(Duration::MAX).start(0).ordered(true);
         let mut track = broadcast.subscribe_track("bulk", want).unwrap();
         let mut bytes = 0;
-        // Without the end: in this version it waits for a group that some peers announce.
+        // It does not wait for the end, which a reader of moq-lite 05 learns `straggler_timeout` later.
         while bytes < self.bytes() {
             let mut group = track.recv_group().await.unwrap().unwrap();
             while let Some(frame) = group.read_frame().await.unwrap() {

@@ -62,7 +62,7 @@ pub(crate) enum GroupForm {
 
 type PageList = SmallVec<[Arc<Page>; 1]>;
 
-/// What every group has, also when it is finished and only kept.
+/// The state of every group, also when it is finished and only kept.
 #[derive(Default)]
 pub(super) struct GroupState {
     pages: PageList,
@@ -74,7 +74,7 @@ pub(super) struct GroupState {
     extras: Option<Box<GroupExtras>>,
 }
 
-/// What only some groups need: open ones with more than one frame or with readers that wait, and
+/// The state that only some groups need: open ones with more than one frame or with readers that wait, and
 /// those that were given up while somebody holds them.
 pub(super) struct GroupExtras {
     charge: Charge,
@@ -107,7 +107,7 @@ pub(super) struct OpenFrame {
 }
 
 impl CachedGroup {
-    /// What a group costs: itself, the two counts of its `Arc`, and its two places in the track's
+    /// The memory of a group: itself, the two counts of its `Arc`, and its two places in the track's
     /// lists.
     const SIZE: usize = mem::size_of::<Self>() + 4 * mem::size_of::<usize>();
 
@@ -259,7 +259,7 @@ impl CachedGroup {
         }
     }
 
-    /// What a group needs while it is open.
+    /// The state that a group needs while it is open.
     pub(super) fn extras<'a>(&self, state: &'a mut GroupState) -> &'a mut GroupExtras {
         let GroupState { pages, extras, .. } = state;
         extras.get_or_insert_with(|| {
@@ -584,7 +584,7 @@ impl GroupState {
         }
     }
 
-    /// What some groups need, if this one has it.
+    /// The state that some groups need, if this one has it.
     pub(super) fn extras(&mut self) -> Option<&mut GroupExtras> {
         self.extras.as_deref_mut()
     }

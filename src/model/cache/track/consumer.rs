@@ -64,7 +64,7 @@ struct TrackReader {
     extras: Option<Box<ReaderExtras>>,
 }
 
-/// What few readers need.
+/// The state that few readers need.
 #[derive(Default)]
 struct ReaderExtras {
     /// Whether it only queries the properties of the track.
@@ -161,7 +161,7 @@ impl TrackConsumer {
         &self.reader.shared.name
     }
 
-    /// What this reader wants.
+    /// The wishes of this reader.
     pub fn subscription(&self) -> &Subscription {
         &self.reader.cursor.want
     }
@@ -338,7 +338,7 @@ impl TrackConsumer {
         self
     }
 
-    /// What follows the last frame of this group and has no place in it, for a session that reads other subgroups.
+    /// The part that follows the last frame of this group and has no place in it, for a session that reads other subgroups.
     pub(crate) fn rest(&self, sequence: u64) -> Option<GroupCursor> {
         self.reader.extras.as_ref()?.subgroups.as_ref()?;
         let mut state = lock(&self.reader.shared.state);

@@ -12,7 +12,7 @@ use crate::model::base::count_step;
 use crate::model::base::{DeferredWakes, Horizon, Route, SessionId, Wakers};
 use crate::{Hop, Subscription};
 
-/// What all readers of a track want together. A reader keeps what it wants itself, and names it when
+/// The wishes of all readers of a track together. A reader keeps what it wants itself, and names it when
 /// it leaves.
 #[derive(Default)]
 pub(crate) struct Demand {
@@ -48,7 +48,7 @@ impl Demand {
         self.readers > 0
     }
 
-    /// What the subscribed readers want together; `None` if there is none.
+    /// The wishes of the subscribed readers together; `None` if there is none.
     pub(crate) fn combined(&self) -> Option<&Subscription> {
         self.combined.as_ref()
     }

@@ -147,7 +147,7 @@ impl Drop for TrackDynamic {
 
 impl_debug! { TrackDynamic, it => name: &it.name() }
 
-/// What a session is asked to fetch.
+/// A group that a session is asked to fetch.
 pub(crate) enum UpstreamFetch {
     /// A group that a reader requested.
     Group(GroupRequest),

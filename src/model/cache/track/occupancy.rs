@@ -22,7 +22,7 @@ struct OccupancyState {
     unused: Wakers,
 }
 
-/// What one track reported.
+/// The report of one track.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TrackStatus {
     pub(crate) is_live: bool,

@@ -388,7 +388,7 @@ impl TrackProducer {
         self.shared.account.stats()
     }
 
-    /// What all readers want together: the highest priority, the greatest age, the widest bounds.
+    /// The wishes of all readers together: the highest priority, the greatest age, the widest bounds.
     /// `None` if there is no reader.
     pub fn subscription(&self) -> Option<Subscription> {
         lock(&self.shared.state).demand.combined().cloned()
@@ -502,7 +502,7 @@ impl TrackProducer {
     }
 
     wait! {
-        /// What all readers want together, each time it changed since this handle returned it last;
+        /// The wishes of all readers together, each time it changed since this handle returned it last;
         /// `None` if there is no reader.
         demand_change => poll_subscription_changed, subscription_changed,
             try_subscription_changed() -> Option<Subscription>
@@ -594,7 +594,7 @@ impl_debug! { TrackProducer, it => name: &it.name() }
 
 #[cfg(any(test, feature = "sim"))]
 impl TrackProducer {
-    /// What the track remembers, for tests.
+    /// The census of the track, for tests.
     pub fn census(&self) -> crate::census::Census {
         crate::census::Census::of(&*self.shared)
     }

@@ -82,7 +82,7 @@ impl TrackRequest {
         self.track.name()
     }
 
-    /// What all readers want together. `None` if all of them left, or if a peer only queries the
+    /// The wishes of all readers together. `None` if all of them left, or if a peer only queries the
     /// properties of the track (moq-lite, TRACK). Accepting the request answers the query.
     pub fn subscription(&self) -> Option<Subscription> {
         self.track.subscription()

@@ -249,7 +249,7 @@ impl UpstreamTrack {
         self.track.is_useful()
     }
 
-    /// What to subscribe to if all readers want `want`. Groups that came before are not requested
+    /// The subscription to request if all readers want `want`. Groups that came before are not requested
     /// again, except for the newest one, which may be incomplete.
     pub(crate) fn wanted(&self, want: Subscription) -> Subscription {
         let Some(newest) = self.from.map(|from| from - 1) else { return want };

@@ -297,7 +297,7 @@ impl_debug! { OriginProducer, it => scope: &it.scope }
 
 #[cfg(any(test, feature = "sim"))]
 impl OriginProducer {
-    /// What the origin remembers, including everything announced there, for tests.
+    /// The census of the origin, including everything announced there, for tests.
     pub fn census(&self) -> crate::census::Census {
         crate::census::Census::of(&*self.shared)
     }

@@ -35,7 +35,7 @@ pub(crate) struct ChangeLog {
 #[derive(Debug, Default)]
 struct PrefixLog {
     listeners: usize,
-    /// What changed at or below it since its first listener came, by version of the last change.
+    /// The changes at or below it since its first listener came, by version of the last change.
     rows: BTreeMap<u64, Path>,
     /// Listeners that wait for a change.
     below: BTreeSet<(Interest, Key)>,

@@ -26,7 +26,7 @@ pub(crate) struct TableReader {
     walk: Option<Walk>,
     /// Set until all existing paths were counted, with the count so far.
     count: Option<(Walk, u64)>,
-    /// What was announced and not ended, by whole path.
+    /// The paths that were announced and not ended, by whole path.
     announced: BTreeMap<Path, AnnouncedRoute>,
     /// Whether a broadcast was left out because the quota was used up.
     is_over_quota: bool,
@@ -81,7 +81,7 @@ impl AnnounceQuota {
     }
 }
 
-/// What a reader announced for a path.
+/// The announcement that a reader made for a path.
 #[derive(Clone, Debug)]
 struct AnnouncedRoute {
     /// The id of the first route to the broadcast.
@@ -375,7 +375,7 @@ impl TableReader {
         None
     }
 
-    /// What to announce for a path now.
+    /// The announcement to make for a path now.
     fn change_at<B: Clone>(
         &mut self,
         table: &mut RoutingTable<B>,

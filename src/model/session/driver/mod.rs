@@ -686,7 +686,7 @@ census! { Driver {
 
 #[cfg(any(test, feature = "sim"))]
 impl Driver {
-    /// What the session remembers, for tests.
+    /// The census of the session, for tests.
     pub fn census(&self) -> crate::census::Census {
         crate::census::Census::of(self)
     }

@@ -26,7 +26,7 @@ pub(crate) struct WaitingRequest {
     waker: Waker,
 }
 
-/// What the peer wants of a track.
+/// The request of the peer for a track.
 pub(crate) enum TrackRequestKind {
     Subscribe(Subscription),
     /// A query for its properties.
@@ -45,7 +45,7 @@ impl Driver {
         Horizon { exclude: self.peer, session: Some(self.id), on_demand }
     }
 
-    /// What can be announced to the peer.
+    /// The broadcasts that can be announced to the peer.
     pub(crate) fn announce_filter(&self, hidden: bool) -> AnnounceFilter {
         // The chain of hops must have room for the receiver, unless this version adds the hop at
         // the receiver.

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use web_transport_noq::noq;
 use web_transport_quinn::proto::{ConnectRequest, ConnectResponse};
 
-/// What must live as long as a session.
+/// Values that must live as long as a session.
 pub(crate) type Kept = Box<dyn Any + Send>;
 
 /// Two connected sessions, and what must live as long as they do.

@@ -62,7 +62,7 @@ fn namespace(path: &Path) -> TrackNamespace {
     TrackNamespace(fields)
 }
 
-/// What the debug output of a message of moqtap contains.
+/// The fields in the debug output of a message of moqtap.
 pub(crate) struct Shown {
     version: Version,
     texts: Vec<String>,
