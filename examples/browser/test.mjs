@@ -18,12 +18,27 @@ let browser;
 before(async () => {
 	browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
 });
-/** Processes that a test that failed may have left, which would keep this one alive. */
+/** Processes and servers that a test that failed may have left, which would keep this one alive. */
 const children = [];
+const servers = [];
 after(async () => {
 	for (const child of children) child.kill("SIGKILL");
+	for (const server of servers) server.close().closeAllConnections();
 	await browser.close();
 });
+
+/** Chromium's process for a page crashes once in a while. Then the test runs again. */
+function pageTest(name, body) {
+	test(name, LIMIT, async () => {
+		try {
+			await body();
+		} catch (error) {
+			if (!/Target crashed/.test(error.message)) throw error;
+			console.log(`# Chromium crashed in: ${name}`);
+			await body();
+		}
+	});
+}
 
 /** Starts an example, and returns its process and the part of its first line that `pattern` captures. */
 async function start(name, args, pattern) {
@@ -52,6 +67,7 @@ async function serve(file) {
 		response.setHeader("content-type", type);
 		response.end(content);
 	});
+	servers.push(server);
 	server.listen(0, "127.0.0.1");
 	await once(server, "listening");
 	return { server, url: `http://127.0.0.1:${server.address().port}/` };
@@ -60,7 +76,7 @@ async function serve(file) {
 const until = (page, condition) => page.waitForFunction(condition, undefined, WAIT);
 
 for (const [carrier, query] of [["WebTransport", ""], ["WebSocket", "?ws"]]) {
-	test(`visitors of a blocking game loop see it move, move in it, and return by ${carrier}`, LIMIT, async () => {
+	pageTest(`visitors of a blocking game loop see it move, move in it, and return by ${carrier}`, async () => {
 		const game = await start("game_loop", ["--browser", "127.0.0.1:0"], /^open (\S+)/);
 		const page = await browser.newPage({ viewport: { width: 720, height: 620 } });
 		const sockets = [];
@@ -112,7 +128,7 @@ const MATRIX = [
 ];
 
 for (const [carrier, version] of MATRIX) {
-	test(`a page publishes to another through the relay in ${version} on ${carrier}`, LIMIT, async () => {
+	pageTest(`a page publishes to another through the relay in ${version} on ${carrier}`, async () => {
 		const options = ["--listen", "127.0.0.1:0", "--version", version];
 		const relay = await start("relay", options, /^listening (\S+) sha256:(\S+)/);
 		const [address, fingerprint] = relay.found;
@@ -166,7 +182,7 @@ async function shows(page, element, pattern) {
 const SECOND = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 
 for (const [version, name] of [["moq-lite-06", "moq-lite-06"], ["moq-transport-22", "moqt-22"]]) {
-	test(`Rust in a page reads a clock and publishes it in ${version}`, LIMIT, async () => {
+	pageTest(`Rust in a page reads a clock and publishes it in ${version}`, async () => {
 		const options = ["--listen", "127.0.0.1:0", "--version", version];
 		const relay = await start("relay", options, /^listening (\S+) sha256:(\S+)/);
 		const [address, fingerprint] = relay.found;
@@ -195,7 +211,7 @@ for (const [version, name] of [["moq-lite-06", "moq-lite-06"], ["moq-transport-2
 	});
 }
 
-test("Rust in a page tells why it has no session", LIMIT, async () => {
+pageTest("Rust in a page tells why it has no session", async () => {
 	const relay = await start("relay", ["--listen", "127.0.0.1:0"], /^listening (\S+) sha256:(\S+)/);
 	const [address, fingerprint] = relay.found;
 	const { server, url } = await serve(readRust);
