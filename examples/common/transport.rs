@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use smoq_quinn::config;
-use smoq_quinn::smoq_quic::quinn_proto::congestion::{
-    BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig,
-};
+use smoq_quinn::smoq_quic::quinn_proto::congestion::{BbrConfig, ControllerFactory, NewRenoConfig};
 use smoq_quinn::smoq_quic::quinn_proto::{MtuDiscoveryConfig, TransportConfig};
 
 /// How QUIC uses the path. Each end decides for its own packets.
@@ -38,10 +36,11 @@ enum Congestion {
 impl TransportOptions {
     /// The configuration with these options.
     pub(crate) fn config(self) -> Arc<TransportConfig> {
-        let congestion: Arc<dyn ControllerFactory + Send + Sync> = match self.congestion {
-            Congestion::Cubic => Arc::new(CubicConfig::default()),
-            Congestion::Bbr => Arc::new(BbrConfig::default()),
-            Congestion::NewReno => Arc::new(NewRenoConfig::default()),
+        let congestion: Option<Arc<dyn ControllerFactory + Send + Sync>> = match self.congestion {
+            // The default of `config::transport`.
+            Congestion::Cubic => None,
+            Congestion::Bbr => Some(Arc::new(BbrConfig::default())),
+            Congestion::NewReno => Some(Arc::new(NewRenoConfig::default())),
         };
         let discovery = (self.max_mtu > self.initial_mtu).then(|| {
             let mut discovery = MtuDiscoveryConfig::default();
@@ -49,10 +48,10 @@ impl TransportOptions {
             discovery
         });
         let mut transport = config::transport();
-        transport
-            .congestion_controller_factory(congestion)
-            .initial_mtu(self.initial_mtu)
-            .mtu_discovery_config(discovery);
+        transport.initial_mtu(self.initial_mtu).mtu_discovery_config(discovery);
+        if let Some(congestion) = congestion {
+            transport.congestion_controller_factory(congestion);
+        }
         Arc::new(transport)
     }
 }

@@ -9,6 +9,7 @@
 //! - [`webtransport`]: the state machine of WebTransport over HTTP/3.
 
 pub mod config;
+mod congestion;
 mod fingerprint;
 mod identity;
 pub mod log;
