@@ -7,8 +7,8 @@ use smoq::coding::ietf::{
     DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
     Location, Message, MessageType, Namespace, ObjectHead, ObjectStatus, Parameters,
     PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, SubscribeTracks, TRACK_ENDED, TokenReference, TrackProperties,
-    UniStream, Unsubscribe, Wanted, frame_message, request_id,
+    SubscribeNamespace, SubscribeOk, TRACK_ENDED, TokenReference, TrackProperties, UniStream,
+    Unsubscribe, Wanted, frame_message, request_id,
 };
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
@@ -354,7 +354,7 @@ fn subscribe_options_exist_up_to_17() {
     assert_eq!(encode(&want(Wanted::Both), Moqt18), Err(EncodeError::NotInVersion));
     assert_eq!(encode(&want(Wanted::Namespaces), Moqt18).unwrap(), [0x50, 0, 3, 0, 0, 0]);
     assert!(decode(MessageType::SubscribeNamespace, &[0, 0, 3, 0], Moqt16).is_err());
-    let tracks = Message::SubscribeTracks(SubscribeTracks::default());
+    let tracks = Message::SubscribeTracks(SubscribeNamespace::default());
     assert_eq!(encode(&tracks, Moqt16), Err(EncodeError::NotInVersion));
 }
 

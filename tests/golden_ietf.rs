@@ -10,8 +10,8 @@ use smoq::coding::ietf::{
     Namespace, NamespaceDone, NamespaceRequest, ObjectHead, ObjectStatus, Parameters, Publish,
     PublishBlocked, PublishDone, PublishNamespace, PublishNamespaceDone, Redirect, RequestError,
     RequestOk, RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, SubscribeTracks, TokenReference, TrackProperties, UniStream,
-    Unsubscribe, Wanted, frame_message,
+    SubscribeNamespace, SubscribeOk, TokenReference, TrackProperties, UniStream, Unsubscribe,
+    Wanted, frame_message,
 };
 use smoq::{AuthToken, DecodeError, EncodeError, Path, Properties, Timescale, Timestamp, Version};
 
@@ -345,7 +345,7 @@ fn expected(id: &str, version: Version) -> Option<Vec<Part>> {
             parameters: Parameters::default(),
         })),
         "G074" => message(Message::SubscribeNamespace(SubscribeNamespace::default())),
-        "G075" => message(Message::SubscribeTracks(SubscribeTracks::default())),
+        "G075" => message(Message::SubscribeTracks(SubscribeNamespace::default())),
         "G076" => message(Message::Namespace(Namespace { suffix: room42() })),
         "G077" => message(Message::NamespaceDone(NamespaceDone { suffix: room42() })),
         "G078" => message(Message::PublishBlocked(PublishBlocked {

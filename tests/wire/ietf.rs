@@ -13,7 +13,7 @@ use smoq::coding::ietf::{
     Parameters, PropertyForm, Publish, PublishBlocked, PublishDone, PublishNamespace,
     PublishNamespaceCancel, PublishNamespaceDone, PublishStateNotify, REDIRECT, Redirect,
     RequestError, RequestOk, RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, SubscribeTracks, TokenReference, TrackProperties, Unsubscribe,
+    SubscribeNamespace, SubscribeOk, TokenReference, TrackProperties, Unsubscribe,
     UnsubscribeNamespace, Wanted,
 };
 use smoq::coding::varint;
@@ -151,9 +151,12 @@ fn carrying(kind: MessageType, parameters: Parameters) -> Option<Message> {
             parameters,
             ..SubscribeNamespace::default()
         }),
-        MessageType::SubscribeTracks => {
-            Message::SubscribeTracks(SubscribeTracks { id: 0, prefix: namespace, parameters })
-        }
+        MessageType::SubscribeTracks => Message::SubscribeTracks(SubscribeNamespace {
+            id: 0,
+            prefix: namespace,
+            parameters,
+            ..Default::default()
+        }),
         MessageType::FetchOk => Message::FetchOk(FetchOk {
             id: Some(0),
             end: FetchEnd { group: 0, object: Some(0) },
@@ -526,7 +529,12 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
         MessageType::FormerSubscribeNamespace => return None,
         MessageType::SubscribeTracks => (integer(), prefix(), parameters)
             .prop_map(|(id, prefix, parameters)| {
-                Message::SubscribeTracks(SubscribeTracks { id, prefix, parameters })
+                Message::SubscribeTracks(SubscribeNamespace {
+                    id,
+                    prefix,
+                    parameters,
+                    ..Default::default()
+                })
             })
             .boxed(),
         MessageType::MaxRequestId => {

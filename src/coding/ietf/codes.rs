@@ -4,7 +4,10 @@
 //! not registered becomes [`Error::Remote`], so that a relay forwards it unchanged.
 
 use super::draft::{Draft, ErrorForm};
+use super::fields::{Read, Written};
 use super::message::MessageType;
+use crate::coding::cursor::Cursor;
+use crate::coding::writer::Writer;
 use crate::error::{Error, LimitKind};
 use crate::stream::Code;
 
@@ -227,21 +230,36 @@ fn is_common(code: u64) -> bool {
     !(0x4..0x40).contains(&code)
 }
 
-/// The common code that a code on the wire stands for. Only 14 has others; one that is unknown there is an
+/// The form of a code of REQUEST_ERROR. Only 14 has others than the common ones; one that is unknown there is an
 /// INTERNAL_ERROR.
-pub(super) fn from_wire(code: u64, kind: MessageType, draft: &Draft) -> u64 {
-    if draft.errors > ErrorForm::PerRequest || is_common(code) {
-        return code;
+pub(super) struct RequestCode;
+
+impl RequestCode {
+    pub(super) fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<(u64,)> {
+        let code = cursor.varint()?;
+        Ok((translate(code, kind, draft, |(common, theirs)| (theirs, common)),))
     }
-    let row = codes_of_14(kind).iter().find(|(_, theirs)| *theirs == code);
-    row.map_or(INTERNAL_ERROR, |(common, _)| *common)
+
+    pub(super) fn write(
+        writer: &mut Writer<'_>,
+        (code,): (&u64,),
+        kind: MessageType,
+        draft: &Draft,
+    ) -> Written {
+        Ok(writer.varint(translate(*code, kind, draft, |row| row))?)
+    }
 }
 
-/// The inverse of [`from_wire`].
-pub(super) fn to_wire(code: u64, kind: MessageType, draft: &Draft) -> u64 {
+/// Looks a code up in the rows of 14, each of which `pair` orders as the code to find and its translation.
+fn translate(
+    code: u64,
+    kind: MessageType,
+    draft: &Draft,
+    pair: fn((u64, u64)) -> (u64, u64),
+) -> u64 {
     if draft.errors > ErrorForm::PerRequest || is_common(code) {
         return code;
     }
-    let row = codes_of_14(kind).iter().find(|(common, _)| *common == code);
-    row.map_or(INTERNAL_ERROR, |(_, theirs)| *theirs)
+    let mut rows = codes_of_14(kind).iter().map(|row| pair(*row));
+    rows.find(|(from, _)| *from == code).map_or(INTERNAL_ERROR, |(_, to)| to)
 }

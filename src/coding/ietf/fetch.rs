@@ -9,9 +9,10 @@ use super::fields::{
     read_id, write_id,
 };
 use super::message::MessageType;
+use super::names::FullName;
 use super::parameters::Parameters;
+use super::properties;
 use super::properties::{ObjectProperties, TrackProperties};
-use super::{names, properties};
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -94,12 +95,12 @@ impl FetchTarget {
 impl Codec for FetchTarget {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         if draft.fetch == FetchForm::Filter {
-            let (namespace, track) = names::read_full_name(cursor, draft)?;
+            let (namespace, track) = FullName::read(cursor, kind, draft)?;
             return Ok(Self::Track { namespace, track });
         }
         Ok(match cursor.varint()? {
             Self::STANDALONE => {
-                let (namespace, track) = names::read_full_name(cursor, draft)?;
+                let (namespace, track) = FullName::read(cursor, kind, draft)?;
                 let start = Location::read(cursor)?;
                 Self::Standalone {
                     namespace,
@@ -120,11 +121,11 @@ impl Codec for FetchTarget {
         encodable(matches!(self, Self::Track { .. }) == (draft.fetch == FetchForm::Filter))?;
         match self {
             Self::Track { namespace, track } => {
-                names::write_full_name(writer, namespace, track, draft)
+                FullName::write(writer, (namespace, track), kind, draft)
             }
             Self::Standalone { namespace, track, start, end } => {
                 writer.varint(Self::STANDALONE)?;
-                names::write_full_name(writer, namespace, track, draft)?;
+                FullName::write(writer, (namespace, track), kind, draft)?;
                 start.write(writer)?;
                 end.write(writer, kind, draft)
             }

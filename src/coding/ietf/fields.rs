@@ -72,18 +72,23 @@ pub(super) trait Codec: Sized {
 }
 
 /// Implements [`Codec`] for a message whose fields follow each other on the wire in this order. A field after
-/// `@` is the id of a request that begins.
+/// `@` is the id of a request that begins. Fields in brackets are written together, in a form of their own.
 macro_rules! layout {
-    ($message:ident { $(@$id:ident,)? $($field:ident),* }) => {
+    ($message:ident {
+        $(@$id:ident,)? $($([$($part:ident),+] $form:ident)? $($field:ident)?),*
+    }) => {
         impl Codec for $message {
             fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
                 $(let $id = super::fields::read_id(cursor, draft)?;)?
-                Ok(Self { $($id,)? $($field: Codec::read(cursor, kind, draft)?),* })
+                $($(let ($($part,)+) = $form::read(cursor, kind, draft)?;)?
+                $(let $field = Codec::read(cursor, kind, draft)?;)?)*
+                Ok(Self { $($id,)? $($($($part,)+)? $($field,)?)* })
             }
 
             fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
                 $(super::fields::write_id(writer, self.$id, draft)?;)?
-                $(self.$field.write(writer, kind, draft)?;)*
+                $($($form::write(writer, ($(&self.$part,)+), kind, draft)?;)?
+                $(self.$field.write(writer, kind, draft)?;)?)*
                 Ok(())
             }
         }

@@ -8,7 +8,7 @@ use super::fetch::{Fetch, FetchCancel, FetchOk};
 use super::fields::{Codec, Read, Written};
 use super::namespace::{
     Namespace, NamespaceDone, PublishNamespace, PublishNamespaceCancel, PublishNamespaceDone,
-    SubscribeNamespace, SubscribeTracks, UnsubscribeNamespace,
+    SubscribeNamespace, UnsubscribeNamespace,
 };
 use super::parameters::Parameters;
 use super::publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
@@ -129,7 +129,7 @@ messages! {
     PublishOk(RequestOk): Answer, [(14, 17, 0x1e)];
     PublishError(RequestError): Answer, [(14, 14, 0x1f)];
     PublishStateNotify(PublishStateNotify): Stream, [(20, LATER, 0x22)];
-    SubscribeTracks(SubscribeTracks): Request, [(18, LATER, 0x51)];
+    SubscribeTracks(SubscribeNamespace): Request, [(18, LATER, 0x51)];
 }
 
 impl MessageType {
@@ -264,8 +264,9 @@ impl Message {
             Self::Publish(it) => &mut it.parameters,
             Self::PublishNamespace(it) => &mut it.parameters,
             Self::RequestUpdate(it) => &mut it.parameters,
-            Self::SubscribeNamespace(it) | Self::FormerSubscribeNamespace(it) => &mut it.parameters,
-            Self::SubscribeTracks(it) => &mut it.parameters,
+            Self::SubscribeNamespace(it)
+            | Self::FormerSubscribeNamespace(it)
+            | Self::SubscribeTracks(it) => &mut it.parameters,
             _ => return None,
         })
     }

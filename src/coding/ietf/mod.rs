@@ -63,7 +63,7 @@ pub use filter::Filter;
 pub use message::{Flow, Framed, Message, MessageType, frame_message, request_id};
 pub use namespace::{
     Namespace, NamespaceDone, NamespaceRequest, PublishNamespace, PublishNamespaceCancel,
-    PublishNamespaceDone, SubscribeNamespace, SubscribeTracks, UnsubscribeNamespace, Wanted,
+    PublishNamespaceDone, SubscribeNamespace, UnsubscribeNamespace, Wanted,
 };
 pub use parameters::Parameters;
 pub use properties::TrackProperties;

@@ -32,24 +32,57 @@ impl Codec for Path {
     }
 }
 
-/// The namespace of a broadcast.
-pub(super) fn read_namespace(cursor: &mut Cursor<'_>, draft: &Draft) -> Result<Path, DecodeError> {
-    Ok(read_fields(cursor, min_fields(draft))?.0)
+/// The form of the namespace of a broadcast.
+pub(super) struct Broadcast;
+
+impl Broadcast {
+    pub(super) fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<(Path,)> {
+        Ok((read_fields(cursor, min_fields(draft))?.0,))
+    }
+
+    pub(super) fn write(
+        writer: &mut Writer<'_>,
+        (path,): (&Path,),
+        _: MessageType,
+        draft: &Draft,
+    ) -> Written {
+        check_namespace(path, draft)?;
+        write_fields(writer, path).map(|_| ())
+    }
 }
 
-/// A namespace and the name of a track in it.
-pub(super) fn read_full_name(
-    cursor: &mut Cursor<'_>,
-    draft: &Draft,
-) -> Result<(Path, Box<str>), DecodeError> {
-    let (namespace, len) = read_fields(cursor, min_fields(draft))?;
-    Ok((namespace, read_name(cursor, len)?))
-}
+/// The form of a namespace and of the name of a track in it. If `ROOT`, the namespace may be empty in every draft.
+pub(super) struct Names<const ROOT: bool>;
 
-/// Like [`read_full_name`], but the namespace may be empty in every draft.
-pub(super) fn read_target(cursor: &mut Cursor<'_>) -> Result<(Path, Box<str>), DecodeError> {
-    let (namespace, len) = read_fields(cursor, 0)?;
-    Ok((namespace, read_name(cursor, len)?))
+/// The names of a track.
+pub(super) type FullName = Names<false>;
+/// Names that need not be those of a track.
+pub(super) type Target = Names<true>;
+
+impl<const ROOT: bool> Names<ROOT> {
+    pub(super) fn read(
+        cursor: &mut Cursor<'_>,
+        _: MessageType,
+        draft: &Draft,
+    ) -> Read<(Path, Box<str>)> {
+        let (namespace, len) = read_fields(cursor, if ROOT { 0 } else { min_fields(draft) })?;
+        Ok((namespace, read_name(cursor, len)?))
+    }
+
+    pub(super) fn write(
+        writer: &mut Writer<'_>,
+        (namespace, name): (&Path, &str),
+        _: MessageType,
+        draft: &Draft,
+    ) -> Written {
+        if !ROOT {
+            check_namespace(namespace, draft)?;
+        }
+        if write_fields(writer, namespace)? + name.len() > MAX_FULL_NAME {
+            return Err(EncodeError::TooLong);
+        }
+        Ok(writer.string(name)?)
+    }
 }
 
 impl Draft {
@@ -121,39 +154,6 @@ fn check_namespace(namespace: &Path, draft: &Draft) -> Result<(), EncodeError> {
         true => Ok(()),
         false => Err(EncodeError::InvalidValue("a broadcast at the root before draft 17")),
     }
-}
-
-/// The namespace of a broadcast.
-pub(super) fn write_namespace(
-    writer: &mut Writer<'_>,
-    path: &Path,
-    draft: &Draft,
-) -> Result<(), EncodeError> {
-    check_namespace(path, draft)?;
-    write_fields(writer, path).map(|_| ())
-}
-
-/// A namespace and the name of a track in it.
-pub(super) fn write_full_name(
-    writer: &mut Writer<'_>,
-    namespace: &Path,
-    name: &str,
-    draft: &Draft,
-) -> Result<(), EncodeError> {
-    check_namespace(namespace, draft)?;
-    write_target(writer, namespace, name)
-}
-
-/// Like [`write_full_name`], but the namespace may be empty in every draft.
-pub(super) fn write_target(
-    writer: &mut Writer<'_>,
-    namespace: &Path,
-    name: &str,
-) -> Result<(), EncodeError> {
-    if write_fields(writer, namespace)? + name.len() > MAX_FULL_NAME {
-        return Err(EncodeError::TooLong);
-    }
-    Ok(writer.string(name)?)
 }
 
 /// Returns the size of all fields in bytes.

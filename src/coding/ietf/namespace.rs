@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 
+use super::codes::RequestCode;
 use super::draft::{Draft, NamespaceForm};
-use super::fields::{Codec, Read, Written, encodable, layout, read_id, write_id};
+use super::fields::{Codec, Read, Written, encodable, layout};
 use super::message::MessageType;
+use super::names::Broadcast;
 use super::parameters::Parameters;
-use super::{codes, names};
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::DecodeError;
@@ -23,21 +24,7 @@ pub struct PublishNamespace {
     pub parameters: Parameters,
 }
 
-impl Codec for PublishNamespace {
-    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        Ok(Self {
-            id: read_id(cursor, draft)?,
-            namespace: names::read_namespace(cursor, draft)?,
-            parameters: Parameters::read(cursor, kind, draft)?,
-        })
-    }
-
-    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        write_id(writer, self.id, draft)?;
-        names::write_namespace(writer, &self.namespace, draft)?;
-        self.parameters.write(writer, kind, draft)
-    }
-}
+layout!(PublishNamespace { @id, [namespace] Broadcast, parameters });
 
 /// PUBLISH_NAMESPACE_DONE, up to 16: the publisher withdraws the announcement. Later it ends the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,23 +88,10 @@ pub struct PublishNamespaceCancel {
     pub reason: Box<str>,
 }
 
-impl Codec for PublishNamespaceCancel {
-    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        Ok(Self {
-            request: Codec::read(cursor, kind, draft)?,
-            code: codes::from_wire(cursor.varint()?, kind, draft),
-            reason: Codec::read(cursor, kind, draft)?,
-        })
-    }
+layout!(PublishNamespaceCancel { request, [code] RequestCode, reason });
 
-    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        self.request.write(writer, kind, draft)?;
-        writer.varint(codes::to_wire(self.code, kind, draft))?;
-        self.reason.write(writer, kind, draft)
-    }
-}
-
-/// SUBSCRIBE_NAMESPACE: requests announcements under a prefix (*SUBSCRIBE_NAMESPACE*).
+/// SUBSCRIBE_NAMESPACE: requests announcements under a prefix (*SUBSCRIBE_NAMESPACE*). SUBSCRIBE_TRACKS has the same
+/// fields: it requests a PUBLISH for each track under a prefix (18+, *SUBSCRIBE_TRACKS*).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscribeNamespace {
     /// Request id.
@@ -131,37 +105,7 @@ pub struct SubscribeNamespace {
     pub parameters: Parameters,
 }
 
-impl Codec for SubscribeNamespace {
-    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        Ok(Self {
-            id: read_id(cursor, draft)?,
-            prefix: Codec::read(cursor, kind, draft)?,
-            wanted: if has_wanted(kind, draft) {
-                Wanted::read(cursor)?
-            } else {
-                Wanted::Namespaces
-            },
-            parameters: Parameters::read(cursor, kind, draft)?,
-        })
-    }
-
-    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        write_id(writer, self.id, draft)?;
-        self.prefix.write(writer, kind, draft)?;
-        if has_wanted(kind, draft) {
-            writer.varint(self.wanted as u64)?;
-        } else {
-            encodable(self.wanted == Wanted::Namespaces)?;
-        }
-        self.parameters.write(writer, kind, draft)
-    }
-}
-
-/// Whether the message has the field Subscribe Options: up to 17, and in the former message that peers
-/// still send on 18.
-fn has_wanted(kind: MessageType, draft: &Draft) -> bool {
-    draft.namespaces == NamespaceForm::Options || kind == MessageType::FormerSubscribeNamespace
-}
+layout!(SubscribeNamespace { @id, prefix, wanted, parameters });
 
 /// The contents of the answer to a SUBSCRIBE_NAMESPACE (*Subscribe Options*).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,30 +119,31 @@ pub enum Wanted {
     Both = 2,
 }
 
-impl Wanted {
+/// The field Subscribe Options: up to 17, and in the former message that peers still send on 18.
+impl Codec for Wanted {
     // Any other value ends the session (*Subscribe Options*).
-    fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
-        match cursor.varint()? {
-            0 => Ok(Self::Tracks),
-            1 => Ok(Self::Namespaces),
-            2 => Ok(Self::Both),
-            _ => Err(DecodeError::InvalidValue("subscribe options")),
+    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
+        match Self::has_field(kind, draft).then(|| cursor.varint()).transpose()? {
+            Some(0) => Ok(Self::Tracks),
+            Some(1) | None => Ok(Self::Namespaces),
+            Some(2) => Ok(Self::Both),
+            Some(_) => Err(DecodeError::InvalidValue("subscribe options")),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
+        match Self::has_field(kind, draft) {
+            true => Ok(writer.varint(*self as u64)?),
+            false => encodable(*self == Self::Namespaces),
         }
     }
 }
 
-/// SUBSCRIBE_TRACKS (18+): requests a PUBLISH for each track under a prefix.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SubscribeTracks {
-    /// Request id.
-    pub id: u64,
-    /// The prefix of the tracks' broadcasts.
-    pub prefix: Path,
-    /// FORWARD.
-    pub parameters: Parameters,
+impl Wanted {
+    fn has_field(kind: MessageType, draft: &Draft) -> bool {
+        draft.namespaces == NamespaceForm::Options || kind == MessageType::FormerSubscribeNamespace
+    }
 }
-
-layout!(SubscribeTracks { @id, prefix, parameters });
 
 /// NAMESPACE: a broadcast exists under the requested prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

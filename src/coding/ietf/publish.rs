@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 
 use super::draft::Draft;
-use super::fields::{Codec, Read, Written, layout, read_id, write_id};
+use super::fields::{Codec, Read, Written, layout};
 use super::message::MessageType;
-use super::names;
+use super::names::{FullName, Target};
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
 use crate::coding::cursor::Cursor;
@@ -30,28 +30,7 @@ pub struct Publish {
     pub properties: TrackProperties,
 }
 
-impl Codec for Publish {
-    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        let id = read_id(cursor, draft)?;
-        let (namespace, track) = names::read_full_name(cursor, draft)?;
-        Ok(Self {
-            id,
-            namespace,
-            track,
-            alias: cursor.varint()?,
-            parameters: Parameters::read(cursor, kind, draft)?,
-            properties: Codec::read(cursor, kind, draft)?,
-        })
-    }
-
-    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        write_id(writer, self.id, draft)?;
-        names::write_full_name(writer, &self.namespace, &self.track, draft)?;
-        writer.varint(self.alias)?;
-        self.parameters.write(writer, kind, draft)?;
-        self.properties.write(writer, kind, draft)
-    }
-}
+layout!(Publish { @id, [namespace, track] FullName, alias, parameters, properties });
 
 /// PUBLISH_DONE: a subscription has ended (*PUBLISH_DONE*).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,16 +77,7 @@ pub struct PublishBlocked {
     pub track: Box<str>,
 }
 
-impl Codec for PublishBlocked {
-    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
-        let (suffix, track) = names::read_target(cursor)?;
-        Ok(Self { suffix, track })
-    }
-
-    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
-        names::write_target(writer, &self.suffix, &self.track)
-    }
-}
+layout!(PublishBlocked { [suffix, track] Target });
 
 /// PUBLISH_STATE_NOTIFY (20+): the publisher says what changed about a subscription. It needs no answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use super::codes::{REDIRECT, RequestCode};
 use super::draft::{Draft, ErrorForm, PropertyForm};
 use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
 use super::message::MessageType;
+use super::names::Target;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
-use super::{codes, names};
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::EncodeError;
@@ -91,12 +92,12 @@ pub struct RequestError {
 impl Codec for RequestError {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         let id = Codec::read(cursor, kind, draft)?;
-        let code = codes::from_wire(cursor.varint()?, kind, draft);
+        let (code,) = RequestCode::read(cursor, kind, draft)?;
         let retry = if draft.errors >= ErrorForm::Retry { cursor.option_millis()? } else { None };
         let reason = Codec::read(cursor, kind, draft)?;
-        let redirect = if draft.errors >= ErrorForm::Redirect && code == codes::REDIRECT {
+        let redirect = if draft.errors >= ErrorForm::Redirect && code == REDIRECT {
             let uri = read_text(cursor, MAX_URI)?;
-            let (namespace, track) = names::read_target(cursor)?;
+            let (namespace, track) = Target::read(cursor, kind, draft)?;
             Some(Redirect { uri, namespace, track })
         } else {
             None
@@ -106,7 +107,7 @@ impl Codec for RequestError {
 
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         self.id.write(writer, kind, draft)?;
-        writer.varint(codes::to_wire(self.code, kind, draft))?;
+        RequestCode::write(writer, (&self.code,), kind, draft)?;
         if draft.errors >= ErrorForm::Retry {
             writer.option_millis(self.retry)?;
         }
@@ -114,12 +115,12 @@ impl Codec for RequestError {
         if draft.errors < ErrorForm::Redirect {
             return encodable(self.redirect.is_none());
         }
-        if self.redirect.is_some() != (self.code == codes::REDIRECT) {
+        if self.redirect.is_some() != (self.code == REDIRECT) {
             return Err(EncodeError::InvalidValue("redirect"));
         }
         let Some(redirect) = &self.redirect else { return Ok(()) };
         write_text(writer, &redirect.uri, MAX_URI)?;
-        names::write_target(writer, &redirect.namespace, &redirect.track)
+        Target::write(writer, (&redirect.namespace, &redirect.track), kind, draft)
     }
 }
 

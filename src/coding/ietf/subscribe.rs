@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 
 use super::draft::Draft;
-use super::fields::{Codec, Read, Written, encodable, layout, read_id, write_id};
+use super::fields::{Codec, Read, Written, encodable, layout};
 use super::message::MessageType;
-use super::names;
+use super::names::FullName;
 use super::parameters::Parameters;
 use super::properties::TrackProperties;
 use crate::coding::cursor::Cursor;
@@ -25,19 +25,7 @@ pub struct Subscribe {
     pub parameters: Parameters,
 }
 
-impl Codec for Subscribe {
-    fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
-        let id = read_id(cursor, draft)?;
-        let (namespace, track) = names::read_full_name(cursor, draft)?;
-        Ok(Self { id, namespace, track, parameters: Parameters::read(cursor, kind, draft)? })
-    }
-
-    fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
-        write_id(writer, self.id, draft)?;
-        names::write_full_name(writer, &self.namespace, &self.track, draft)?;
-        self.parameters.write(writer, kind, draft)
-    }
-}
+layout!(Subscribe { @id, [namespace, track] FullName, parameters });
 
 /// SUBSCRIBE_OK (*SUBSCRIBE_OK*).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

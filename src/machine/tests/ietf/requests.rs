@@ -261,7 +261,7 @@ fn unsupported_requests_are_refused() {
         let mut talk = Talk::quiet(Side::Server, version);
         if version >= Moqt18 {
             let stream = talk.request(|id| {
-                Message::SubscribeTracks(SubscribeTracks { id, ..SubscribeTracks::default() })
+                Message::SubscribeTracks(SubscribeNamespace { id, ..SubscribeNamespace::default() })
             });
             assert_eq!(talk.written_one(stream), talk.error(0, NOT_SUPPORTED));
             assert!(talk.finished(stream));

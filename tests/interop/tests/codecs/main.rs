@@ -11,7 +11,7 @@ use smoq::coding::ietf::{
     DatagramHead, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget,
     Filter, Framed, GroupOrder, Location, Message, NamespaceRequest, ObjectHead, ObjectStatus,
     Parameters, Publish, PublishNamespaceCancel, PublishNamespaceDone, RequestOk, RequestUpdate,
-    SubgroupHeader, SubscribeNamespace, SubscribeOk, SubscribeTracks, UniStream,
+    SubgroupHeader, SubscribeNamespace, SubscribeOk, UniStream,
     UnsubscribeNamespace, frame_message,
 };
 use smoq::{Path, Timestamp, Version};
@@ -81,7 +81,7 @@ fn agreed(mut message: Message, version: Version) -> Message {
             }
         }
         Message::Publish(publish) if version == Version::Moqt19 => publish.parameters.order = None,
-        Message::SubscribeTracks(SubscribeTracks { parameters, .. })
+        Message::SubscribeTracks(SubscribeNamespace { parameters, .. })
             if version > Version::Moqt19 =>
         {
             let forward = parameters.forward;
@@ -544,7 +544,7 @@ fn moqtap_refuses_an_order_in_publish_on_19() {
 fn moqtap_refuses_parameters_of_subscribe_in_subscribe_tracks_from_20_on() {
     let parameters = Parameters { priority: Some(3), ..Parameters::default() };
     let prefix = Path::new("a");
-    let subscribe = Message::SubscribeTracks(SubscribeTracks { id: 0, prefix, parameters });
+    let subscribe = Message::SubscribeTracks(SubscribeNamespace { id: 0, prefix, parameters, ..Default::default() });
     check_message(&subscribe, Version::Moqt19);
     for version in [Version::Moqt20, Version::Moqt21, Version::Moqt22] {
         only_ours_reads(&subscribe, version, "ParameterOutOfScope");
