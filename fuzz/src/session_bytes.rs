@@ -133,9 +133,14 @@ impl Source for Anything {
 
     fn announcement(&mut self, _: Token) -> Option<Announcement> {
         let suffix = Path::new(["a", "b/c", "", "x"][self.next(4) as usize]);
-        match if self.quiet { 0 } else { self.next(3) } {
+        match if self.quiet { 0 } else { self.next(4) } {
             0 => None,
             1 => Some(Announcement::Ended { suffix }),
+            2 => {
+                let track = ["", "video", "."][self.next(3) as usize].into();
+                let largest = Some(FramePosition::new(self.next(9), u64::MAX));
+                Some(Announcement::Track { suffix, track, info: TrackInfo::default(), largest })
+            }
             _ => {
                 let hops: Hops = (0..self.next(34)).map(Hop::new).collect();
                 let cost = Cost { warm: self.next(9), cold: u64::MAX };
@@ -525,6 +530,7 @@ impl<'a> World<'a> {
             // With two prefixes a path may be announced twice.
             Event::Unannounced { path } => drop(self.announced.remove(&path)),
             Event::AnnounceRequested { request, .. }
+            | Event::TracksRequested { request, .. }
             | Event::FetchRequested { request, .. }
             | Event::RangeRequested { request, .. }
             | Event::SubscribeRequested { request, .. }

@@ -27,7 +27,8 @@ pub enum Command {
         /// [`Config::interests`](super::Config::interests).
         interests: Vec<Path>,
     },
-    /// Answers [`Event::AnnounceRequested`](super::Event::AnnounceRequested). The first `active`
+    /// Answers [`Event::AnnounceRequested`](super::Event::AnnounceRequested) or
+    /// [`Event::TracksRequested`](super::Event::TracksRequested). The first `active`
     /// calls of [`Source::announcement`](super::Source::announcement) with `reader` return that
     /// many active broadcasts, each of which the version can express. From moq-lite 05 on the peer
     /// learns the number; before, at most that many go into ANNOUNCE_INIT; on moq-transport it has

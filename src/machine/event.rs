@@ -361,6 +361,7 @@ pub enum Event {
     /// [`Command::AcceptOffer`](super::Command::AcceptOffer) or
     /// [`Command::Refuse`](super::Command::Refuse). Once it is accepted its broadcast counts as
     /// announced, and the offer serves a [`Command::Subscribe`](super::Command::Subscribe) for it.
+    /// [`Event::RequestEnded`] ends it.
     TrackOffered {
         /// Names the request.
         request: RequestKey,
@@ -368,6 +369,17 @@ pub enum Event {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
+    },
+    /// The peer asks for the tracks of broadcasts: each is offered to it by PUBLISH (moq-transport 18 and later,
+    /// SUBSCRIBE_TRACKS). Answer with [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce), with a reader that
+    /// returns [`Announcement::Track`](super::Announcement::Track) alone, or
+    /// [`Command::Refuse`](super::Command::Refuse). For each offer that the peer accepts, there is an
+    /// [`Event::SubscribeRequested`]. The end of this request ends none of them.
+    TracksRequested {
+        /// Names the request.
+        request: RequestKey,
+        /// The prefix of the broadcasts.
+        prefix: Path,
     },
     /// No group of this subscription of ours will arrive below this one. Reported at most once,
     /// before or after the first groups; never where the version does not say it (it does from
@@ -391,7 +403,7 @@ pub enum Event {
         /// The subgroup.
         subgroup: Subgroup,
     },
-    /// The peer subscribes. Answer with
+    /// The peer subscribes, or accepts a track that was offered to it. Answer with
     /// [`Command::AcceptSubscribe`](super::Command::AcceptSubscribe) or
     /// [`Command::Refuse`](super::Command::Refuse).
     SubscribeRequested {

@@ -1,10 +1,14 @@
 //! The interface to the cache: [`Source`].
 
+use alloc::boxed::Box;
+
+use super::event::FramePosition;
 use super::run::Run;
 use crate::error::Error;
 use crate::hop::{Cost, Hops};
 use crate::path::Path;
 use crate::slab::Key;
+use crate::subscription::TrackInfo;
 
 /// An identifier that the layer above chose: a slot in its table, and a generation that tells the
 /// successive uses of the slot apart.
@@ -56,7 +60,7 @@ pub enum Supply {
     Pending,
 }
 
-/// One change of the set of broadcasts.
+/// One change of the set of broadcasts, or of their tracks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// A broadcast can be subscribed.
@@ -73,5 +77,17 @@ pub enum Announcement {
     Ended {
         /// Relative to the prefix of the announce request.
         suffix: Path,
+    },
+    /// A track can be subscribed. It is read only for
+    /// [`Event::TracksRequested`](super::Event::TracksRequested), and its end is not reported.
+    Track {
+        /// The path of its broadcast, relative to the prefix of the request.
+        suffix: Path,
+        /// Name of the track.
+        track: Box<str>,
+        /// The track information.
+        info: TrackInfo,
+        /// The newest frame of the track.
+        largest: Option<FramePosition>,
     },
 }

@@ -74,6 +74,16 @@ macro_rules! parameters {
         static ROWS: &[Row] = &[$(Row($id, &[$($places),*]),)*];
 
         impl Parameters {
+            /// Of the parameters of SUBSCRIBE_TRACKS those that each PUBLISH carries.
+            pub(crate) fn of_publish(&self, draft: &Draft) -> Self {
+                let (mut kept, mut rows) = (self.clone(), ROWS.iter());
+                $(let _row = rows.next();
+                $(if !_row.is_some_and(|row| row.is_allowed(P, draft).is_ok()) {
+                    kept.$field = None;
+                })?)*
+                kept
+            }
+
             /// Reads the value of the parameter in this row.
             fn read_value(&mut self, row: &'static Row, cursor: &mut Cursor<'_>, draft: &Draft) -> Read<()> {
                 let mut rows = ROWS.iter();

@@ -5,7 +5,7 @@
 //! 16 it is an id in the messages of another request, the control stream. The dialect decides on the
 //! stream of each request; nothing else in the machine depends on it.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::mem;
 
 use bytes::{Bytes, BytesMut};
@@ -86,8 +86,8 @@ pub(crate) struct Requests {
     /// While the set-up forbids it, requests that were made after this one open no stream.
     last_allowed: Option<u64>,
     last_order: u64,
-    /// The request that is carried by nothing, if there is one.
-    local: Option<Key>,
+    /// Requests that open others, and wait until there is room for more.
+    waiting_for_room: BTreeSet<Key>,
     /// How many requests wait for QUIC to accept more.
     blocked: usize,
     incoming: usize,
@@ -153,15 +153,8 @@ impl Requests {
         }
     }
 
-    /// A request that the peer does not know, and that opens others: it is written when there may
-    /// be room for them. There is one at most.
-    pub(crate) fn open_local(&mut self) -> Key {
-        let key = self.slab.insert(Request::new(RequestStream::None, false));
-        self.local = Some(key);
-        key
-    }
-
-    /// A request that has no message of its own, because another request of the peer implies it.
+    /// A request without a message of its own: another request of the peer implies it, or the peer does not know of
+    /// it.
     pub(crate) fn open_implied(&mut self) -> Key {
         self.slab.insert(Request::new(RequestStream::None, false))
     }
@@ -182,6 +175,17 @@ impl Requests {
 
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut Request> {
         self.slab.get_mut(key)
+    }
+
+    /// Why the peer abandoned a request, if it did.
+    pub(crate) fn abandoned(&self, key: Key) -> Option<Error> {
+        self.slab.get(key)?.abandoned().map(Error::from_stream_code)
+    }
+
+    /// Whether the peer abandoned a request, or its half ended and was read.
+    pub(crate) fn is_ended(&self, key: Key) -> bool {
+        let request = self.slab.get(key);
+        request.is_some_and(|it| it.abandoned().is_some() || it.recv.is_finished())
     }
 
     pub(crate) fn is_incoming(&self, key: Key) -> bool {
@@ -340,6 +344,17 @@ impl Requests {
         }
     }
 
+    /// Makes the request be written again when there may be room for other requests that it opens.
+    pub(crate) fn await_room(&mut self, key: Key) {
+        self.waiting_for_room.insert(key);
+    }
+
+    fn tell_of_room(&mut self) {
+        for key in mem::take(&mut self.waiting_for_room) {
+            self.queue_write(key);
+        }
+    }
+
     pub(crate) fn has_readable(&self) -> bool {
         !self.readable.is_empty()
     }
@@ -417,8 +432,8 @@ impl Requests {
             self.by_stream.insert(id, key);
             self.queue_write(key);
         }
-        if let Some(local) = self.local.filter(|_| self.unopened.is_empty()) {
-            self.queue_write(local);
+        if self.unopened.is_empty() {
+            self.tell_of_room();
         }
     }
 
@@ -470,10 +485,7 @@ impl Requests {
         } else {
             // After the others: the dialect may have more to write by then.
             self.queue_write(key);
-            // So may the request that is carried by nothing, which waits for room here.
-            if let Some(local) = self.local {
-                self.queue_write(local);
-            }
+            self.tell_of_room();
         }
     }
 
@@ -524,6 +536,7 @@ impl Requests {
         let request = self.slab.remove(key)?;
         self.incoming -= usize::from(request.incoming);
         self.blocked -= usize::from(request.blocked);
+        self.waiting_for_room.remove(&key);
         match request.stream {
             RequestStream::Own(Some(id)) => drop(self.by_stream.remove(&id)),
             RequestStream::Own(None) => drop(self.unopened.remove(&request.open_order)),
@@ -552,7 +565,7 @@ census! { each Request {
     plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped;
 } }
 census! { Requests {
-    counts: by_stream, readable, writable, unopened, local, blocked, incoming;
+    counts: by_stream, readable, writable, unopened, waiting_for_room, blocked, incoming;
     within: slab;
     plain: last_order, last_allowed, max_incoming, buffer;
 } }

@@ -1,12 +1,15 @@
 //! The broadcasts that we announce (moq-transport-22, 4): NAMESPACE on a request of the peer,
-//! PUBLISH_NAMESPACE where it did not ask.
+//! PUBLISH_NAMESPACE where it did not ask. Also the requests for tracks (3.6), whose answers are in
+//! [`published_tracks`](super::published_tracks).
+
+use alloc::boxed::Box;
 
 use super::new_requests::check_reserved;
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    FinRule, Message, NOT_SUPPORTED, Namespace, NamespaceDone, NamespaceForm, PREFIX_OVERLAP,
-    PublishNamespace, SubscribeNamespace, Wanted,
+    FinRule, Message, Namespace, NamespaceDone, NamespaceForm, PREFIX_OVERLAP, Parameters,
+    PublishNamespace,
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
@@ -17,45 +20,45 @@ use crate::path::Path;
 use crate::slab::Key;
 
 impl Ietf {
-    /// SUBSCRIBE_NAMESPACE of the peer. Two prefixes of which one covers the other would announce a
-    /// broadcast twice, so that the second one is refused (4.2). Tracks are not announced.
-    pub(super) fn on_subscribe_namespace(
+    /// SUBSCRIBE_NAMESPACE of the peer, or SUBSCRIBE_TRACKS, if there are parameters for the tracks. Two prefixes of which
+    /// one covers the other would announce a broadcast twice, so that the second one is refused (3.6, 4.2).
+    pub(super) fn on_prefix(
         &mut self,
         core: &mut Core,
         key: Key,
-        message: SubscribeNamespace,
+        prefix: Path,
+        tracks: Option<Box<Parameters>>,
     ) -> Progress {
-        let prefix = message.prefix;
-        let code = if message.wanted == Wanted::Tracks {
-            NOT_SUPPORTED
-        } else if self.overlaps(&prefix) {
-            PREFIX_OVERLAP
-        } else if self.prefixes().count() >= core.limits.announce_requests {
-            self.draft.request_code(&Error::Limit(LimitKind::AnnounceRequests))
-        } else {
-            self.set_role(
-                key,
-                Role::AnnounceResponse(AnnounceResponse::new(prefix.clone(), false)),
-            );
-            let (request, exclude) = (RequestKey::of(key), Hop::UNKNOWN);
+        if self.overlaps(&prefix, tracks.is_some()) {
+            return self.refuse(core, key, PREFIX_OVERLAP);
+        }
+        if self.responses().count() >= core.limits.announce_requests {
+            return self.refuse_for(core, key, &Error::Limit(LimitKind::AnnounceRequests));
+        }
+        let (request, exclude, asked) = (RequestKey::of(key), Hop::UNKNOWN, prefix.clone());
+        let event = match tracks {
+            Some(_) => Event::TracksRequested { request, prefix },
             // The drafts know no hidden broadcasts, so that nothing is left out.
-            let hidden = true;
-            return Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden });
+            None => Event::AnnounceRequested { request, prefix, exclude, hidden: true },
         };
-        self.refuse(core, key, code)
+        let response = AnnounceResponse { prefix: asked, tracks, ..AnnounceResponse::default() };
+        self.set_role(key, Role::AnnounceResponse(response));
+        Progress::Event(event)
     }
 
-    /// The prefixes for which the peer asked. Unsolicited announcements are no request of the peer.
-    fn prefixes(&self) -> impl Iterator<Item = &Path> {
+    /// The requests of the peer for a prefix. Unsolicited announcements are no request of the peer.
+    fn responses(&self) -> impl Iterator<Item = &AnnounceResponse> {
         self.roles.iter().filter_map(|role| match role {
-            Role::AnnounceResponse(it) if !it.unsolicited => Some(&it.prefix),
+            Role::AnnounceResponse(it) if !it.unsolicited => Some(it),
             _ => None,
         })
     }
 
-    /// Whether the peer asked for a prefix that covers this one, or is covered by it.
-    pub(super) fn overlaps(&self, prefix: &Path) -> bool {
-        self.prefixes().any(|other| other.has_prefix(prefix) || prefix.has_prefix(other))
+    /// Whether the peer asked for a prefix that covers this one, or is covered by it. Requests for tracks and those for
+    /// namespaces do not overlap.
+    pub(super) fn overlaps(&self, prefix: &Path, tracks: bool) -> bool {
+        let mut same = self.responses().filter(|it| it.tracks.is_some() == tracks);
+        same.any(|it| it.prefix.has_prefix(prefix) || prefix.has_prefix(&it.prefix))
     }
 
     /// The application answers the request. REQUEST_OK must be the first message (4.2).
@@ -99,10 +102,12 @@ impl Ietf {
             while let (Some(reader), true) = (response.reader, response.ready) {
                 // PUBLISH_NAMESPACE goes out on the control stream up to 16.
                 let writer = self.control.filter(|_| is_named).unwrap_or(key);
+                let opens = is_named || response.tracks.is_some();
                 let is_full = core.requests.unsent(writer)
                     >= core.limits.request_buffer.min(MAX_UNSENT_ANNOUNCEMENTS)
-                    || is_named && (core.requests.wants_stream() || !self.may_open());
+                    || opens && (core.requests.wants_stream() || !self.may_open());
                 if is_full {
+                    core.requests.await_room(key);
                     break;
                 }
                 match source.announcement(reader) {
@@ -111,6 +116,9 @@ impl Ietf {
                     }
                     Some(Announcement::Ended { suffix }) => {
                         self.withdraw(core, key, response, &suffix);
+                    }
+                    Some(track @ Announcement::Track { .. }) => {
+                        self.publish(core, key, response, track);
                     }
                     // Up to date: what the peer announces by now is no answer to something unwritten.
                     None => {
@@ -200,19 +208,19 @@ impl Ietf {
         }
     }
 
-    /// The peer ends SUBSCRIBE_NAMESPACE by a reset. Up to 18 FIN cancels as well, and deployed clients use
-    /// it; later it only says that no update follows.
+    /// The peer ends its request for a prefix by a reset. Up to 18 FIN cancels SUBSCRIBE_NAMESPACE as well, and deployed
+    /// clients use it; otherwise it only says that no update follows.
     pub(super) fn read_announce_response(
         &mut self,
         core: &mut Core,
         key: Key,
         response: &mut AnnounceResponse,
     ) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        let fin_cancels = self.draft.fin == FinRule::Cancels;
-        let is_over = request.abandoned().is_some() || fin_cancels && request.recv.is_finished();
+        let fin_cancels = self.draft.fin == FinRule::Cancels && response.tracks.is_none();
+        let is_over = core.requests.abandoned(key).is_some();
+        let is_over = is_over || fin_cancels && core.requests.is_ended(key);
         if !is_over {
-            if let Some(progress) = self.read_update(core, key)? {
+            if let Some(progress) = self.read_update(core, key, response.tracks.is_some())? {
                 return Ok(progress);
             }
         }
@@ -232,8 +240,7 @@ impl Ietf {
         key: Key,
         path: &Path,
     ) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        if request.abandoned().is_some() {
+        if core.requests.abandoned(key).is_some() {
             self.finish(core, key);
             return Ok(self.note_refused(path));
         }

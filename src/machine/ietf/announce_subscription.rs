@@ -188,10 +188,8 @@ impl Ietf {
         path: &Path,
         is_accepted: bool,
     ) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        let is_over = request.abandoned().is_some() || request.recv.is_finished();
-        if !is_over {
-            if let Some(progress) = self.read_update(core, key)? {
+        if !core.requests.is_ended(key) {
+            if let Some(progress) = self.read_update(core, key, false)? {
                 return Ok(progress);
             }
         }

@@ -26,8 +26,9 @@ impl Ietf {
         if !solicits {
             // No request of the peer stands for these announcements, so that one is made up for the
             // application.
-            let key = core.requests.open_local();
-            self.set_role(key, Role::AnnounceResponse(AnnounceResponse::new(Path::root(), true)));
+            let key = core.requests.open_implied();
+            let response = AnnounceResponse { unsolicited: true, ..AnnounceResponse::default() };
+            self.set_role(key, Role::AnnounceResponse(response));
             self.broadcasts.announcer = Some(key);
             core.notices.push_back(Event::AnnounceRequested {
                 request: RequestKey::of(key),

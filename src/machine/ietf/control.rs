@@ -324,9 +324,8 @@ impl Ietf {
                 Message::RequestError(reply(code))
             }
             // These are over for the peer, or have a stream of their own.
-            Role::Done | Role::EndedSubscription | Role::Control | Role::AnnounceResponse(_) => {
-                return;
-            }
+            Role::Done | Role::EndedSubscription | Role::Control | Role::Published(_) => return,
+            Role::AnnounceResponse(_) => return,
             // Its stream was reset, or the peer gave it up.
             Role::IncomingFetch(_) | Role::Join(_) | Role::Fill { .. } => return,
         };

@@ -178,9 +178,7 @@ impl Ietf {
 
     /// Reads an update of a FETCH, or the end of the peer's interest. FIN alone only says that no update follows.
     pub(super) fn read_incoming_fetch(&mut self, core: &mut Core, key: Key) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        if let Some(code) = request.abandoned() {
-            let error = Error::from_stream_code(code);
+        if let Some(error) = core.requests.abandoned(key) {
             self.give_up_fetch(core, key, &error);
             return Ok(Progress::request_ended(key, error));
         }

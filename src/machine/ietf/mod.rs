@@ -11,7 +11,7 @@
 //! | [`new_requests`] | the first message of a request of the peer |
 //! | [`announcements`], [`announce_response`], [`announce_subscription`] | namespaces, ours and the peer's |
 //! | [`publisher`], [`subscriber`] | subscriptions, the peer's and ours |
-//! | [`offered_tracks`] | PUBLISH |
+//! | [`offered_tracks`], [`published_tracks`] | PUBLISH, the peer's and ours |
 //! | [`group_fetch`] | FETCH, the peer's and ours |
 //! | [`ranges`] | FETCH of several groups, joining FETCH and fill, the peer's |
 //!
@@ -26,6 +26,7 @@ mod new_requests;
 mod offered_tracks;
 mod offers;
 mod peer_broadcasts;
+mod published_tracks;
 mod publisher;
 mod ranges;
 mod request_ids;
@@ -111,9 +112,12 @@ impl Dialect for Ietf {
             Command::AcceptTrack { request, info, largest } => {
                 self.accept_status(core, request.into(), &info, largest);
             }
-            // TRACK_STATUS would say no more than SUBSCRIBE_OK, so that it is not asked.
-            Command::Describe { subscription, .. } => {
-                let info = core.default_track_info();
+            // TRACK_STATUS would say no more than SUBSCRIBE_OK, so that it is not asked. An offer says it too.
+            Command::Describe { subscription, broadcast, track } => {
+                let offer = self.offers.by_name.get(&(broadcast, track));
+                let offer = offer.and_then(|key| self.offers.by_key.get(key));
+                let info = offer.map(|offer| self.info_of(core, &offer.properties));
+                let info = info.unwrap_or_else(|| core.default_track_info());
                 core.notices.push_back(Event::TrackInfo { subscription, info });
             }
             Command::Probe => {
@@ -240,45 +244,40 @@ impl Dialect for Ietf {
 impl Ietf {
     /// Reads the next message of a request, according to its role.
     fn read(&mut self, core: &mut Core, key: Key) -> Read {
-        match self.role(key) {
-            Role::New => return self.read_new_request(core, key),
-            Role::Done => return self.read_done(core, key),
-            Role::Control => return self.read_control(core, key),
-            Role::IncomingSubscription(_) => return self.read_incoming_subscription(core, key),
-            Role::Join(_) => return self.read_join(core, key),
-            Role::Fill { .. } => return Ok(Progress::Wait),
-            Role::EndedSubscription => return self.read_ended_subscription(core, key),
-            Role::IncomingQuery => return self.read_incoming_query(core, key),
-            Role::IncomingFetch(_) => return self.read_incoming_fetch(core, key),
-            Role::Offer => return self.read_offer(core, key),
+        match *self.role(key) {
+            Role::New => self.read_new_request(core, key),
+            Role::Done => self.read_done(core, key),
+            Role::Control => self.read_control(core, key),
+            Role::IncomingSubscription(_) => self.read_incoming_subscription(core, key),
+            Role::Join(_) => self.read_join(core, key),
+            Role::Fill { .. } => Ok(Progress::Wait),
+            Role::EndedSubscription => self.read_ended_subscription(core, key),
+            Role::IncomingQuery => self.read_incoming_query(core, key),
+            Role::IncomingFetch(_) => self.read_incoming_fetch(core, key),
+            Role::Offer => self.read_offer(core, key),
+            Role::Published(_) => self.read_published(core, key),
             Role::OutgoingFetch { fetch, timed } => {
-                let (fetch, is_answered) = (*fetch, timed.is_some());
-                return self.read_outgoing_fetch(core, key, fetch, is_answered);
+                self.read_outgoing_fetch(core, key, fetch, timed.is_some())
             }
-            Role::OutgoingNamespace(path) => {
-                let path = path.clone();
-                return self.read_outgoing_namespace(core, key, &path);
-            }
-            Role::OutgoingSubscription(sub) => {
-                let sub = *sub;
-                return self.read_outgoing_subscription(core, key, sub);
-            }
+            Role::OutgoingSubscription(sub) => self.read_outgoing_subscription(core, key, sub),
             Role::AnnounceResponse(_)
             | Role::AnnounceSubscription(_)
-            | Role::IncomingNamespace { .. } => {}
+            | Role::IncomingNamespace { .. }
+            | Role::OutgoingNamespace(_) => self.read_about_names(core, key),
         }
-        // These roles hold state. It is taken out for the call, so that it and the session can
-        // change at once.
+    }
+
+    /// These roles hold state. It is taken out for the call, so that it and the session can change at once.
+    fn read_about_names(&mut self, core: &mut Core, key: Key) -> Read {
         let mut role = mem::take(self.role(key));
         let progress = match &mut role {
             Role::AnnounceResponse(response) => self.read_announce_response(core, key, response),
-            Role::AnnounceSubscription(subscription) => {
-                self.read_announce_subscription(core, key, subscription)
-            }
+            Role::AnnounceSubscription(it) => self.read_announce_subscription(core, key, it),
             Role::IncomingNamespace { path, is_accepted } => {
                 self.read_incoming_namespace(core, key, path, *is_accepted)
             }
-            _ => unreachable!("returned above"),
+            Role::OutgoingNamespace(path) => self.read_outgoing_namespace(core, key, path),
+            _ => Ok(Progress::Wait),
         };
         // A call that ends the role has put another one in its place; otherwise it goes back.
         let alive = core.requests.get(key).is_some();

@@ -4,6 +4,7 @@
 //! A message that is no request, malformed or out of place closes the session. A request that is
 //! well formed and can't be served is refused, and the session goes on.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -11,7 +12,7 @@ use super::roles::Role;
 use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    ControlStreams, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, request_id,
+    ControlStreams, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, Wanted, request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
@@ -107,23 +108,28 @@ impl Ietf {
     fn begin_request(&mut self, core: &mut Core, key: Key, message: Message) -> Read {
         match message {
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
-                Ok(self.on_subscribe_namespace(core, key, it))
+                Ok(match it.wanted {
+                    // Tracks alone, up to 17. The peer is told, and its other requests go on.
+                    Wanted::Tracks => self.refuse(core, key, NOT_SUPPORTED),
+                    _ => self.on_prefix(core, key, it.prefix, None),
+                })
+            }
+            Message::SubscribeTracks(it) => {
+                Ok(self.on_prefix(core, key, it.prefix, Some(Box::new(it.parameters))))
             }
             Message::Subscribe(message) => Ok(self.on_subscribe(core, key, message)),
             Message::TrackStatus(message) => Ok(self.on_track_status(key, message)),
             Message::PublishNamespace(message) => Ok(self.on_publish_namespace(core, key, message)),
             Message::Publish(message) => self.on_publish(core, key, message),
             Message::Fetch(message) => Ok(self.on_fetch(core, key, message)),
-            // Not supported here; the peer is told, and its other requests go on.
-            Message::SubscribeTracks(_) => Ok(self.refuse(core, key, NOT_SUPPORTED)),
             _ => fault("not a request"),
         }
     }
 
     /// The application refuses a request of the peer, or gives up one that it accepted.
     pub(super) fn refused(&mut self, core: &mut Core, key: Key, error: &Error) {
-        let is_local = matches!(self.role(key), Role::AnnounceResponse(_) | Role::Fill { .. });
-        if !core.requests.is_incoming(key) && !is_local {
+        // Unsolicited announcements, fills and offers of ours are no request of the peer.
+        if core.requests.get(key).is_none() {
             return;
         }
         let code = self.draft.request_code(error);
@@ -165,7 +171,9 @@ pub(super) fn check_reserved(path: &Path) -> Result<(), Error> {
 /// The path that a request is about, and the name of its track if it has one.
 pub(super) fn names_of(message: &Message) -> Option<(&Path, &str)> {
     Some(match message {
-        Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => (&it.prefix, ""),
+        Message::SubscribeNamespace(it)
+        | Message::FormerSubscribeNamespace(it)
+        | Message::SubscribeTracks(it) => (&it.prefix, ""),
         Message::PublishNamespace(it) => (&it.namespace, ""),
         Message::Subscribe(it) | Message::TrackStatus(it) => (&it.namespace, &*it.track),
         Message::Publish(it) => (&it.namespace, &*it.track),

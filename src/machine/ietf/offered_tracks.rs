@@ -49,10 +49,7 @@ impl Ietf {
                 alias: message.alias,
                 properties: message.properties,
                 largest: message.parameters.largest,
-                accepted: false,
-                has_broadcast: false,
-                sub: None,
-                unanswered: 0,
+                ..Offer::default()
             };
             self.offers.by_key.insert(key, offer);
             self.set_role(key, Role::Offer);
@@ -155,14 +152,11 @@ impl Ietf {
     /// PUBLISH_DONE. The end of the stream ends the offer; without PUBLISH_DONE it is a failure
     /// (6.4.2.2).
     pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        let end = match (request.abandoned(), request.recv.is_finished()) {
-            (Some(code), _) => Some(Err(Error::from_stream_code(code))),
-            (None, true) => Some(Err(Error::ProtocolViolation("FIN without PUBLISH_DONE"))),
-            (None, false) => None,
-        };
-        let (result, done) = match end {
-            Some(result) => (result, None),
+        let done = match core.requests.abandoned(key) {
+            Some(error) => Err(error),
+            None if core.requests.is_ended(key) => {
+                Err(Error::ProtocolViolation("FIN without PUBLISH_DONE"))
+            }
             None => match self.next_message(core, key)? {
                 None => return Ok(Progress::Wait),
                 Some(Message::RequestOk(_) | Message::RequestError(_)) => {
@@ -176,27 +170,22 @@ impl Ietf {
                     self.answer_update(core, key, update.id, Some(NOT_SUPPORTED));
                     return Ok(Progress::More);
                 }
-                Some(Message::PublishDone(done)) => (Ok(()), Some(done)),
+                Some(Message::PublishDone(done)) => Ok(done),
                 Some(_) => return fault("not a message of PUBLISH"),
             },
         };
         let Some(offer) = self.offers.remove(key) else { return Ok(Progress::Wait) };
         self.finish(core, key);
         // The subscription ends as the offer did.
-        if let Some(sub) = offer.sub {
-            match (result, done) {
-                (Ok(()), Some(done)) => self.on_publish_done(core, sub, &done),
-                (Err(error), _) => subscribing::fail(self, core, sub, error),
-                (Ok(()), None) => {}
-            }
+        match (offer.sub, &done) {
+            (Some(sub), Ok(done)) => self.on_publish_done(core, sub, done),
+            (Some(sub), Err(error)) => subscribing::fail(self, core, sub, error.clone()),
+            (None, _) => {}
         }
-        // The application has not answered yet: its answer is not needed any more.
-        if !offer.accepted {
-            return Ok(Progress::request_ended(key, Error::Cancelled));
-        }
-        if !offer.has_broadcast {
-            return Ok(Progress::Wait);
-        }
-        Ok(self.remove_broadcast(&offer.path, false).map_or(Progress::Wait, Progress::Event))
+        let event = offer.has_broadcast.then(|| self.remove_broadcast(&offer.path, false));
+        core.notices.extend(event.flatten());
+        // If the application has not answered yet, its answer is not needed any more.
+        let result = if offer.accepted { done.map(drop) } else { Err(Error::Cancelled) };
+        Ok(Progress::Event(Event::RequestEnded { request: RequestKey::of(key), result }))
     }
 }

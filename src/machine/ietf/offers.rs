@@ -49,7 +49,7 @@ pub(super) struct Offers {
 }
 
 /// One track that the peer offers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Offer {
     pub(super) path: Path,
     pub(super) track: Box<str>,

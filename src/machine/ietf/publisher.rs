@@ -22,6 +22,12 @@ use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;
 
+/// The options of a subscription with these parameters. Without a delivery timeout nothing is too old. The default
+/// priority is 128 on the wire, where smaller is more urgent, and so 127 here.
+pub(super) fn options_of(parameters: &Parameters) -> Subscription {
+    want_of(parameters, Subscription::default().priority(127).max_age(Duration::MAX))
+}
+
 /// Applies parameters to the options of a subscription. Positions relative to the largest object are known when the
 /// subscription is accepted. The end of a filter is widened to the end of its group.
 fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
@@ -49,7 +55,7 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
 }
 
 impl PublishDialect for Ietf {
-    /// Writes SUBSCRIBE_OK, and begins to fill the subscription. The track alias is the request id: it is
+    /// Writes SUBSCRIBE_OK, unless the peer accepted our offer, and begins to fill the subscription. The track alias is the request id: it is
     /// unique, and there are peers that use it before they read this message. Without a filter a
     /// subscription begins with the latest group, from its first object.
     fn write_subscribe_ok(
@@ -77,8 +83,10 @@ impl PublishDialect for Ietf {
         let (id, properties) = (self.reply_id(key), self.properties(info));
         let largest = largest.map(Location::from);
         let parameters = Parameters { largest, ..self.state(GroupOrder::Descending) };
-        let ok = SubscribeOk { id, alias, parameters, properties };
-        self.write(core, key, &Message::SubscribeOk(ok));
+        if core.requests.is_incoming(key) {
+            let ok = SubscribeOk { id, alias, parameters, properties };
+            self.write(core, key, &Message::SubscribeOk(ok));
+        }
         self.wake_joins(core, alias);
         if let Some(start) = start.filter(|_| !paused) {
             self.begin_fill(core, key, *start);
@@ -176,10 +184,7 @@ impl Ietf {
         if range_is_empty {
             return self.refuse(core, key, INVALID_RANGE);
         }
-        // Without a delivery timeout nothing is too old. The default priority is 128 on the wire,
-        // where smaller is more urgent, and so 127 here.
-        let base = Subscription::default().priority(127).max_age(Duration::MAX);
-        let want = want_of(parameters, base);
+        let want = options_of(parameters);
         let subscription = IncomingSubscription::new(message.id, want.clone());
         let paused = parameters.forward == Some(false);
         core.incoming.insert(key, IncomingSubscription { paused, ..subscription });
@@ -236,30 +241,28 @@ impl Ietf {
         Ok(Progress::Wait)
     }
 
-    /// The application refuses a subscription, or ends one that it accepted: the first is answered
-    /// by REQUEST_ERROR, the second by PUBLISH_DONE with a status.
+    /// The application refuses a subscription, or ends one that it accepted.
     pub(super) fn end_subscription(&mut self, core: &mut Core, key: Key, error: &Error) {
+        let (status, code) = (self.draft.done_code(error), self.draft.request_code(error));
+        self.end_with(core, key, error, status, code);
+    }
+
+    /// Ends a subscription: by PUBLISH_DONE with a status if it was accepted, or was an offer of ours, and otherwise by
+    /// REQUEST_ERROR.
+    fn end_with(&mut self, core: &mut Core, key: Key, error: &Error, status: u64, code: u64) {
         // A track in the schedule means that SUBSCRIBE_OK was sent.
-        match core.schedule.opened_streams(key) {
-            Some(streams) => {
-                self.end_incoming(core, key, error);
-                let status = self.draft.done_code(error);
-                self.done(core, key, status, streams);
-                self.finish(core, key);
-            }
-            None => {
-                self.end_incoming(core, key, error);
-                self.refuse_for(core, key, error);
-            }
-        }
+        let streams = core.schedule.opened_streams(key);
+        let streams = streams.or((!core.requests.is_incoming(key)).then_some(0));
+        self.end_incoming(core, key, error);
+        let Some(streams) = streams else { return drop(self.refuse(core, key, code)) };
+        self.done(core, key, status, streams);
+        self.finish(core, key);
     }
 
     /// Reads REQUEST_UPDATE, or the end of the peer's interest: a reset or STOP_SENDING. FIN alone
     /// only says that no update follows.
     pub(super) fn read_incoming_subscription(&mut self, core: &mut Core, key: Key) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        if let Some(code) = request.abandoned() {
-            let error = Error::from_stream_code(code);
+        if let Some(error) = core.requests.abandoned(key) {
             self.end_incoming(core, key, &error);
             self.finish(core, key);
             return Ok(Progress::request_ended(key, error));
@@ -279,29 +282,31 @@ impl Ietf {
         // A failed update ends the subscription (9.5.1).
         if let Some(code) = update.parameters.unusable {
             self.answer_update(core, key, update.id, Some(code));
-            let accepted = core.schedule.opened_streams(key);
-            self.end_incoming(core, key, &Error::Unsupported);
-            match accepted {
-                Some(streams) => {
-                    self.done(core, key, UPDATE_FAILED, streams);
-                    self.finish(core, key);
-                }
-                None => drop(self.refuse(core, key, code)),
-            }
+            self.end_with(core, key, &Error::Unsupported, UPDATE_FAILED, code);
             return Ok(Progress::request_ended(key, Error::Unsupported));
         }
-        let Some(subscription) = core.incoming.get_mut(key) else { return Ok(Progress::Wait) };
-        let want = want_of(&update.parameters, subscription.options.clone());
+        let Some(subscription) = self.change(core, key, &update.parameters) else {
+            return Ok(Progress::Wait);
+        };
+        self.answer_update(core, key, update.id, None);
+        let request = RequestKey::of(key);
+        Ok(Progress::Event(Event::SubscribeUpdated { request, subscription }))
+    }
+
+    /// Applies parameters of the peer to its subscription, and returns the options. One that goes on begins with the next
+    /// group.
+    pub(super) fn change(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        parameters: &Parameters,
+    ) -> Option<Subscription> {
+        let want = want_of(parameters, core.incoming.get(key)?.options.clone());
         core.update_incoming(key, &want);
-        // A subscription that goes on begins with the next group.
-        if let Some(forward) = update.parameters.forward {
+        if let Some(forward) = parameters.forward {
             core.pause_incoming(key, !forward);
         }
-        self.answer_update(core, key, update.id, None);
-        Ok(Progress::Event(Event::SubscribeUpdated {
-            request: RequestKey::of(key),
-            subscription: want,
-        }))
+        Some(want)
     }
 
     /// Answers an update (15 and later), with an error if there is a code. Each update gets exactly one answer (9.5). On
@@ -346,8 +351,7 @@ impl Ietf {
         let id = self.reply_id(key);
         // REQUEST_OK has no properties up to 17.
         let has_properties = self.draft.properties >= PropertyForm::Answers;
-        let properties =
-            if has_properties { self.properties(info) } else { TrackProperties::default() };
+        let properties = has_properties.then(|| self.properties(info)).unwrap_or_default();
         self.write(core, key, &Message::RequestOk(RequestOk { id, parameters, properties }));
         self.finish(core, key);
     }
@@ -355,14 +359,12 @@ impl Ietf {
     /// A reset gives the query up. FIN means nothing: some peers send it at once. No message may
     /// follow, not even an update (9.5).
     pub(super) fn read_incoming_query(&mut self, core: &mut Core, key: Key) -> Read {
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        let Some(code) = request.abandoned() else {
+        let Some(error) = core.requests.abandoned(key) else {
             return match self.next_message(core, key)? {
                 None => Ok(Progress::Wait),
                 Some(_) => fault("a message after TRACK_STATUS"),
             };
         };
-        let error = Error::from_stream_code(code);
         self.cancel(core, key, &error);
         Ok(Progress::request_ended(key, error))
     }

@@ -203,10 +203,9 @@ impl Ietf {
     pub(super) fn read_join(&mut self, core: &mut Core, key: Key) -> Read {
         let Role::Join(join) = self.role(key) else { return Ok(Progress::Wait) };
         let join = **join;
-        let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        if let Some(code) = request.abandoned() {
+        if let Some(error) = core.requests.abandoned(key) {
             self.joins.remove(&(join.subscription, key));
-            self.cancel(core, key, &Error::from_stream_code(code));
+            self.cancel(core, key, &error);
             return Ok(Progress::Wait);
         }
         Ok(self.try_join(core, key, join))

@@ -81,11 +81,9 @@ impl RequestIds {
     }
 
     /// Gives the next id of ours to a request.
-    pub(super) fn take(&mut self, key: Key) -> u64 {
+    pub(super) fn take(&mut self, key: Key) {
         let id = self.skip();
-        self.by_id.insert(id, key);
-        self.by_key.insert(key, (id, MessageType::RequestUpdate));
-        id
+        self.insert(id, key, MessageType::RequestUpdate);
     }
 
     /// Remembers the id of a request of the peer, and its type.

@@ -25,7 +25,7 @@ pub(super) enum Role {
     Done,
     /// The control stream, which carries the other requests (up to 16).
     Control,
-    /// SUBSCRIBE_NAMESPACE of the peer; or no request at all, where we announce unsolicited.
+    /// SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS of the peer; or no request at all, where we announce unsolicited.
     AnnounceResponse(AnnounceResponse),
     /// PUBLISH_NAMESPACE of ours.
     OutgoingNamespace(Path),
@@ -33,6 +33,8 @@ pub(super) enum Role {
     AnnounceSubscription(AnnounceSubscription),
     /// PUBLISH_NAMESPACE of the peer. It is announced once the application accepted it.
     IncomingNamespace { path: Path, is_accepted: bool },
+    /// PUBLISH of ours, with the names of its track, until the peer accepts it. Then it is a subscription of the peer.
+    Published(Box<(Path, Box<str>)>),
     /// SUBSCRIBE of the peer. Until it was accepted, what it says about where it begins.
     IncomingSubscription(Option<Box<SubscriptionStart>>),
     /// SUBSCRIBE of the peer after our PUBLISH_DONE, until the peer confirms it by ending its half.
@@ -76,25 +78,21 @@ pub(super) struct Join {
     pub(super) descending: bool,
 }
 
-/// The broadcasts that we announce under one prefix.
+/// The broadcasts that we announce under one prefix, or whose tracks we offer.
 #[derive(Debug, Default)]
 pub(super) struct AnnounceResponse {
     pub(super) prefix: Path,
     /// The peer did not ask: each broadcast is a PUBLISH_NAMESPACE of its own. Otherwise it is a
     /// NAMESPACE on the peer's request.
     pub(super) unsolicited: bool,
+    /// The peer wants tracks, by PUBLISH: the parameters of SUBSCRIBE_TRACKS.
+    pub(super) tracks: Option<Box<Parameters>>,
     /// Where to read our broadcasts, once the application accepted the request.
     pub(super) reader: Option<Token>,
     /// The reader may have changes.
     pub(super) ready: bool,
     /// The suffixes that the peer has from us, each with its PUBLISH_NAMESPACE if it has one.
     pub(super) announced: BTreeMap<Path, Option<Key>>,
-}
-
-impl AnnounceResponse {
-    pub(super) fn new(prefix: Path, unsolicited: bool) -> Self {
-        Self { prefix, unsolicited, ..Self::default() }
-    }
 }
 
 /// The broadcasts that the peer announces under one prefix that we asked for.
@@ -122,5 +120,5 @@ impl crate::census::Counted for Role {
     }
 }
 
-census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, reader, ready; } }
+census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, tracks, reader, ready; } }
 census! { each AnnounceSubscription { counts: names; plain: prefix, over; } }

@@ -237,18 +237,20 @@ impl Ietf {
         (!self.draft.has_request_streams()).then(|| self.ids.of(key))
     }
 
-    /// Reads REQUEST_UPDATE on a request about namespaces, of which nothing can be changed. Any other message is a
-    /// violation. `None`: the update failed, and so the request is over (9.5.1, 18 and later).
+    /// Reads REQUEST_UPDATE on a request about namespaces or tracks, of which nothing can be changed. Any other message
+    /// is a violation. `None`: the update failed, and so the request is over (9.5.1, 18 and later).
     pub(super) fn read_update(
         &mut self,
         core: &mut Core,
         key: Key,
+        tracks: bool,
     ) -> Result<Option<Progress>, Fault> {
         match self.next_message(core, key)? {
             None => Ok(Some(Progress::Wait)),
             Some(Message::RequestUpdate(update)) => {
                 let changes = update.parameters != Parameters::default();
-                let overlaps = update.parameters.prefix.is_some_and(|it| self.overlaps(&it));
+                let prefix = update.parameters.prefix;
+                let overlaps = prefix.is_some_and(|it| self.overlaps(&it, tracks));
                 let other = if overlaps { PREFIX_OVERLAP } else { NOT_SUPPORTED };
                 let code = update.parameters.unusable.unwrap_or(other);
                 self.answer_update(core, key, update.id, changes.then_some(code));

@@ -145,17 +145,20 @@ impl Ietf {
             core.notices
                 .extend(largest.map(|it| Event::LargestFrame { subscription, largest: it }));
         }
-        let defaults = TrackInfo::default();
-        let info = TrackInfo {
-            priority: properties.priority.unwrap_or(defaults.priority),
+        let info = core.set_track_info(key, self.info_of(core, properties));
+        core.notices.extend(info);
+        Ok(())
+    }
+
+    /// What the properties of a track of the peer say.
+    pub(super) fn info_of(&self, core: &Core, properties: &TrackProperties) -> TrackInfo {
+        TrackInfo {
+            priority: properties.priority.unwrap_or(TrackInfo::default().priority),
             // Without MAX_CACHE_DURATION groups are kept as long as our limit says.
             max_age: properties.max_cache.unwrap_or(core.limits.max_age),
             timescale: properties.timescale.unwrap_or(Timescale::MILLIS),
             properties: Some(properties.to_pass_on(self.draft)),
-        };
-        let info = core.set_track_info(key, info);
-        core.notices.extend(info);
-        Ok(())
+        }
     }
 
     /// Reads the answers to SUBSCRIBE. An end before the answer, or before PUBLISH_DONE, fails the
@@ -196,13 +199,8 @@ impl Ietf {
                     priority: ok.properties.priority.or(ok.parameters.publisher_priority),
                     ..ok.properties
                 };
-                self.begin_subscription(
-                    core,
-                    sub_key,
-                    ok.alias,
-                    &properties,
-                    ok.parameters.largest,
-                )?;
+                let largest = ok.parameters.largest;
+                self.begin_subscription(core, sub_key, ok.alias, &properties, largest)?;
                 Ok(core.notices.pop_front().map_or(Progress::More, Progress::Event))
             }
             Ok(Some(Message::RequestError(error))) if !accepted => {

@@ -131,6 +131,8 @@ impl Lite {
                 }
                 // It ended before it was announced.
                 Some(Announcement::Ended { suffix }) => drop(response.announced.remove(&suffix)),
+                // Nobody asked for tracks.
+                Some(Announcement::Track { .. }) => {}
                 None => break,
             }
             if size.len() >= INIT_BYTES.min(core.limits.request_buffer) {
@@ -193,6 +195,7 @@ impl Lite {
                     response.next_id += 1;
                 }
             }
+            Announcement::Track { .. } => {}
             Announcement::Ended { suffix } => {
                 // A retired id is never named again (7.7).
                 let Some(AnnouncedPath { id, .. }) = response.announced.remove(&suffix) else {

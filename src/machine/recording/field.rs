@@ -375,6 +375,7 @@ enums! {
         28 LargestFrame { subscription, largest },
         29 BroadcastOffered { request, broadcast },
         30 Subgroup { subscription, group, sequence, subgroup },
+        31 TracksRequested { request, prefix },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -416,6 +417,7 @@ enums! {
     Announcement {
         0 Active { suffix, hops, cost },
         1 Ended { suffix },
+        2 Track { suffix, track, info, largest },
     }
     Supply {
         0 End,

@@ -12,6 +12,7 @@ mod rules;
 mod subgroups;
 mod subscriptions;
 mod tokens;
+mod tracks;
 
 use alloc::boxed::Box;
 

@@ -319,6 +319,8 @@ struct Lone {
     priorities: BTreeMap<StreamId, i32>,
     /// Whether the peer accepts writes.
     reads: bool,
+    /// How many streams of each kind it may open.
+    grants: u64,
 }
 
 impl Lone {
@@ -334,6 +336,7 @@ impl Lone {
             actions: vec![],
             priorities: BTreeMap::new(),
             reads: true,
+            grants: u64::MAX,
         };
         lone.run();
         lone
@@ -390,6 +393,10 @@ impl Lone {
             if let Some(open) = self.end.poll_open() {
                 more = true;
                 let count = &mut self.opened[0][open.dir() as usize];
+                if *count >= self.grants {
+                    open.blocked();
+                    continue;
+                }
                 let id = StreamId::new(self.side, open.dir(), *count);
                 *count += 1;
                 open.opened(id);

@@ -14,7 +14,7 @@ use crate::{AuthToken, Error, Path};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerRequestKind {
-    /// To subscribe to a track.
+    /// To subscribe to a track, or to accept one that was offered.
     Subscribe,
     /// To fetch groups of a track.
     Fetch,
@@ -27,6 +27,9 @@ pub enum PeerRequestKind {
     Announce,
     /// To be told the broadcasts below a path.
     Announcements,
+    /// To be offered the tracks of the broadcasts below a path (moq-transport, SUBSCRIBE_TRACKS). Each track that it
+    /// accepts is a [`Subscribe`](Self::Subscribe), on which there is a decision as well.
+    Tracks,
 }
 
 /// A request of a peer that waits for the decision of the application, see

@@ -390,6 +390,11 @@ impl TrackShared {
         self.add_subgroup(sequence, Subgroup::WITHOUT_END, |_| Ok(()))
     }
 
+    /// The name of the track in its broadcast.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Whether [`WeakTrack::subscribe`](super::WeakTrack::subscribe) would succeed.
     pub(crate) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()

@@ -6,6 +6,7 @@ mod producer;
 mod state;
 #[cfg(test)]
 mod tests;
+mod track_list;
 mod upstream;
 mod upstream_selection;
 mod upstreams;
@@ -13,6 +14,7 @@ mod upstreams;
 pub use consumer::BroadcastConsumer;
 pub use dynamic::{BroadcastDynamic, TrackRequest};
 pub use producer::BroadcastProducer;
+pub(crate) use track_list::TrackNames;
 pub(crate) use upstream::{Upstream, UpstreamTrack};
 
 use crate::model::base::Route;

@@ -6,8 +6,9 @@ use std::task::{Poll, Waker};
 use super::consumer::BroadcastConsumer;
 use super::dynamic::{BroadcastDynamic, TrackRequest};
 use super::state::{BroadcastShared, BroadcastState, DeferredDrops, ProducerGuard, Waiter};
+use super::track_list::ListedTrack;
 use crate::model::base::sync::Mutex;
-use crate::model::base::{Result, Route, impl_debug, wait};
+use crate::model::base::{DeferredWakes, Result, Route, impl_debug, wait};
 use crate::model::cache::{Cache, OccupancySlots, Track, TrackProducer, TrackStats};
 use crate::{Error, Path};
 
@@ -59,19 +60,32 @@ impl BroadcastProducer {
     pub fn create_track(&mut self, track: impl Into<Track>) -> Result<TrackProducer> {
         let track = track.into();
         self.shared().cache.limits().check_track(&track.name)?;
-        let mut deferred = DeferredDrops::default();
+        let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
         let mut state = self.shared().lock();
         state.open()?;
-        if state.live(&track.name, &mut deferred).is_some() {
-            let request = state.requests.take(&track.name).ok_or(Error::Duplicate);
-            drop(state);
-            return TrackRequest { track: request? }.accept(track.info);
-        }
-        let name = track.name.clone();
-        let BroadcastShared { cache, occupancy, .. } = &**self.shared();
-        let producer = TrackProducer::new(track, cache.clone(), occupancy.clone());
-        let (weak, account) = (producer.downgrade(), producer.account().clone());
-        state.enter(name, weak, account, &mut deferred);
+        let request = match state.live(&track.name, &mut deferred) {
+            Some(_) => Some(state.requests.take(&track.name).ok_or(Error::Duplicate)?),
+            None => None,
+        };
+        let producer = match request {
+            Some(request) => {
+                drop(state);
+                let producer = TrackRequest { track: request }.accept(track.info)?;
+                state = self.shared().lock();
+                producer
+            }
+            None => {
+                let name = track.name.clone();
+                let BroadcastShared { cache, occupancy, .. } = &**self.shared();
+                let producer = TrackProducer::new(track, cache.clone(), occupancy.clone());
+                let (weak, account) = (producer.downgrade(), producer.account().clone());
+                state.enter(name, weak, account, &mut deferred);
+                producer
+            }
+        };
+        state.listed.push(ListedTrack::Created(producer.downgrade()), &mut deferred, &mut wakes);
+        drop(state);
+        wakes.wake();
         Ok(producer)
     }
 

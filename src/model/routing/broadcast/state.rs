@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use super::track_list::TrackList;
 use super::upstreams::Upstreams;
 use crate::census::census;
 use crate::model::base::sync::atomic::AtomicUsize;
@@ -46,6 +47,8 @@ pub(super) struct BroadcastState {
     /// The sessions that have the broadcast.
     pub(super) upstreams: Upstreams,
     pub(super) end: Option<Result<()>>,
+    /// The tracks that it is known to have.
+    pub(super) listed: TrackList,
     /// Where it is registered.
     pub(super) registrations: Vec<Registration>,
     pub(super) route: Route,
@@ -189,11 +192,16 @@ impl BroadcastState {
 }
 
 fn is_alive(track: &WeakTrack, deferred: &mut DeferredDrops) -> bool {
-    track.upgrade().is_some_and(|track| {
-        let alive = track.is_alive();
-        deferred.tracks.push(track);
-        alive
-    })
+    live_track(track, deferred).is_some()
+}
+
+/// The state of a track that is live.
+pub(super) fn live_track<'a>(
+    track: &WeakTrack,
+    deferred: &'a mut DeferredDrops,
+) -> Option<&'a TrackShared> {
+    deferred.tracks.push(track.upgrade()?);
+    deferred.tracks.last().map(|track| &**track).filter(|track| track.is_alive())
 }
 
 impl DeferredDrops {
@@ -245,8 +253,9 @@ impl BroadcastShared {
         state.end = Some(end.clone());
         let registrations = mem::take(&mut state.registrations);
         state.withdraw(|_| false, &mut deferred);
-        let BroadcastState { close_waiters, handler_waiters, vacancy_waiters, .. } = &mut *state;
-        for waiting in [close_waiters, handler_waiters, vacancy_waiters] {
+        let BroadcastState { close_waiters, handler_waiters, vacancy_waiters, listed, .. } =
+            &mut *state;
+        for waiting in [close_waiters, handler_waiters, vacancy_waiters, listed.waiters()] {
             waiting.take(&mut wakes);
         }
         self.occupancy.end(&mut wakes);
@@ -332,7 +341,7 @@ impl Drop for ProducerGuard {
 
 census! { BroadcastState {
     counts: accounts, producers, dynamics, registrations, close_waiters, handler_waiters, vacancy_waiters;
-    within: tracks, requests, upstreams;
+    within: tracks, requests, upstreams, listed;
     plain: counted, sweep_at, withdrawn, end, route;
 } }
 

@@ -64,6 +64,10 @@ impl Upstream {
         self.guard.0.change(&Error::Dropped, BroadcastState::select_upstreams);
     }
 
+    pub(super) fn shared(&self) -> &Arc<BroadcastShared> {
+        &self.guard.0
+    }
+
     /// Where the broadcast is registered.
     pub(crate) fn registration(&self) -> Option<&Registration> {
         self.registration.as_ref()

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
 use super::shared::OriginShared;
+use super::track_watch::TrackWatch;
 use crate::census::census;
 use crate::machine::Announcement;
-use crate::model::base::{impl_debug, lock};
+use crate::model::base::{Horizon, impl_debug, lock};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::table::{AnnounceQuota, RouteChange, TableReader};
 use crate::{Cost, Hop, Hops, Instant, Path};
@@ -23,11 +24,18 @@ pub(crate) struct AnnounceReader {
     promised: u64,
     /// How many names were tried for such placeholders, and for their ends.
     stand_ins: (u64, u64),
+    /// Set if the tracks of the broadcasts are announced, and not the broadcasts.
+    tracks: Option<Box<TrackWatch>>,
 }
 
 impl AnnounceReader {
     pub(super) fn new(shared: Arc<OriginShared>, reader: TableReader) -> Self {
-        Self { shared, reader, promised: 0, stand_ins: (0, 0) }
+        Self { shared, reader, promised: 0, stand_ins: (0, 0), tracks: None }
+    }
+
+    /// From now on the tracks of the broadcasts are announced, instead of the broadcasts, to a peer with this horizon.
+    pub(crate) fn announce_tracks(&mut self, horizon: Horizon) {
+        self.tracks = Some(Box::new(TrackWatch::new(horizon)));
     }
 
     /// Counts the broadcasts, up to `most`, and promises that many announcements. `None` means to
@@ -49,8 +57,15 @@ impl AnnounceReader {
         if let Some(announcement) = self.stand_in() {
             return Poll::Ready(announcement);
         }
-        let Self { shared, reader, promised, .. } = self;
+        let Self { shared, reader, promised, tracks, .. } = self;
         let now = shared.cache.now();
+        if let (Some(tracks), Some(waker)) = (tracks, waker) {
+            return tracks.poll_next(waker, || {
+                shared.read(reader, Some(waker), |reader, state| {
+                    reader.next(&mut state.table, now, quota)
+                })
+            });
+        }
         let next = ready!(shared.read(reader, waker, |reader, state| {
             match reader.next(&mut state.table, now, quota) {
                 Some((suffix, change)) => Some(Some(announcement(suffix, change))),
@@ -130,7 +145,7 @@ fn announcement(suffix: Path, change: RouteChange<BroadcastConsumer>) -> Announc
     }
 }
 
-census! { AnnounceReader { within: reader; plain: shared, promised, stand_ins; } }
+census! { AnnounceReader { within: reader, tracks; plain: shared, promised, stand_ins; } }
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod lookup;
 mod peer_admission;
 mod producer;
 mod shared;
+mod track_watch;
 
 pub(crate) use announce_reader::AnnounceReader;
 pub use consumer::{Announce, OriginConsumer};

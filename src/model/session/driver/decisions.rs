@@ -101,6 +101,9 @@ impl Decisions {
             Event::AnnounceRequested { request, prefix, .. } => {
                 (*request, PeerRequestKind::Announcements, &*prefix, "".into())
             }
+            Event::TracksRequested { request, prefix } => {
+                (*request, PeerRequestKind::Tracks, &*prefix, "".into())
+            }
             _ => return Some(event),
         };
         let path = path.clone();

@@ -1,6 +1,8 @@
 //! The side of a session that receives: broadcasts of the peer, the tracks that are read here, and their groups.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub(crate) struct Inbox {
     pub(crate) admission: Option<PeerAdmission>,
     pub(crate) broadcasts: Slab<RemoteBroadcast>,
     pub(crate) broadcast_by_path: BTreeMap<Path, Token>,
+    pub(crate) offers: OfferedTracks,
     /// The path of a broadcast that the peer ended. If the next event announces that path again,
     /// the new broadcast takes the place of the old one, and no older one is shown in between.
     pub(crate) ended: Option<Path>,
@@ -58,6 +61,32 @@ impl AgeFloor {
                 Subscription { max_age: want.max_age.max(age_floor), end: None, ..want }
             }
             None => want,
+        }
+    }
+}
+
+/// The tracks that the peer offers (moq-transport, PUBLISH). A broadcast lists a name as long as it is here.
+#[derive(Default)]
+pub(crate) struct OfferedTracks {
+    /// By broadcast, and by the slot of the request.
+    names: BTreeMap<Path, BTreeMap<usize, Arc<str>>>,
+    paths: BTreeMap<usize, Path>,
+}
+
+impl OfferedTracks {
+    fn insert(&mut self, path: &Path, slot: usize, name: Arc<str>) {
+        self.names.entry(path.clone()).or_default().insert(slot, name);
+        self.paths.insert(slot, path.clone());
+    }
+
+    /// The offer of a request is over, if it is one.
+    pub(crate) fn remove(&mut self, slot: usize) {
+        let Some(path) = self.paths.remove(&slot) else { return };
+        if let Entry::Occupied(mut names) = self.names.entry(path) {
+            names.get_mut().remove(&slot);
+            if names.get().is_empty() {
+                names.remove();
+            }
         }
     }
 }
@@ -183,6 +212,8 @@ impl Driver {
         }
         // A path outside of the origin is ignored.
         let Ok(upstream) = announced else { return };
+        let offers = self.inbox.offers.names.get(&path);
+        offers.into_iter().flat_map(BTreeMap::values).for_each(|name| upstream.offer(name));
         if let Some(retained) = &self.retained {
             retained.announced(&path);
         }
@@ -406,12 +437,19 @@ impl Driver {
     }
 
     /// The peer offers a track or a broadcast (moq-transport, PUBLISH and PUBLISH_NAMESPACE).
-    pub(super) fn offered(&mut self, request: RequestKey, broadcast: &Path) {
+    pub(super) fn offered(&mut self, request: RequestKey, broadcast: &Path, track: Option<&str>) {
         let origin = self.inbox.consume.as_ref();
-        match origin.is_some_and(|origin| origin.allows(broadcast)) {
-            true => self.machine.apply(Command::AcceptOffer { request }),
-            false => self.refuse(request, Error::Unauthorized),
+        if !origin.is_some_and(|origin| origin.allows(broadcast)) {
+            return self.refuse(request, Error::Unauthorized);
         }
+        if let Some(name) = track.map(Arc::from) {
+            // If the broadcast is not known yet, it is announced next.
+            let known = self.inbox.broadcast_by_path.get(broadcast);
+            let known = known.and_then(|token| self.inbox.broadcasts.get((*token).into()));
+            known.inspect(|remote| remote.upstream.offer(&name));
+            self.inbox.offers.insert(broadcast, request.slot(), name);
+        }
+        self.machine.apply(Command::AcceptOffer { request });
     }
 
     pub(super) fn datagram(
@@ -503,9 +541,11 @@ census! { each TrackFetcher { plain: dynamic, broadcast, broadcast_token, waker;
 
 census! { each OutgoingFetch { plain: wanted, answer_due, waker; } }
 
+census! { OfferedTracks { counts: names, paths; } }
+
 census! { Inbox {
     counts: broadcast_by_path, ended, fetcher_by_track;
-    within: broadcasts, tracks, lingering, unanswered, fetchers, fetches, groups;
+    within: broadcasts, offers, tracks, lingering, unanswered, fetchers, fetches, groups;
     plain: consume, admission, receiving, age_floor;
 } }
 

@@ -502,7 +502,10 @@ impl Driver {
                 self.subscribe_ended(subscription, result);
             }
             Event::AnnounceRequested { request, prefix, exclude, hidden } => {
-                self.announce_requested(request, &prefix, exclude, hidden);
+                self.announce_requested(request, &prefix, exclude, hidden, false);
+            }
+            Event::TracksRequested { request, prefix } => {
+                self.announce_requested(request, &prefix, Hop::UNKNOWN, true, true);
             }
             Event::SubscribeStarted { subscription, group } => {
                 if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
@@ -522,9 +525,11 @@ impl Driver {
                     self.outbox.update(request.slot(), subscription);
                 }
             }
-            Event::TrackOffered { request, broadcast, .. }
-            | Event::BroadcastOffered { request, broadcast } => {
-                self.offered(request, &broadcast);
+            Event::TrackOffered { request, broadcast, track } => {
+                self.offered(request, &broadcast, Some(&track));
+            }
+            Event::BroadcastOffered { request, broadcast } => {
+                self.offered(request, &broadcast, None);
             }
             // Readers are told what they can fetch: the newest frame that is in the cache.
             Event::LargestFrame { .. } => {}

@@ -17,6 +17,7 @@ impl Driver {
         prefix: &Path,
         exclude: Hop,
         hidden: bool,
+        tracks: bool,
     ) {
         self.peer = exclude;
         let Some(origin) = &self.publish else {
@@ -27,7 +28,10 @@ impl Driver {
             });
             return;
         };
-        let reader = origin.reader(prefix, self.horizon(), self.announce_filter(hidden));
+        let mut reader = origin.reader(prefix, self.horizon(), self.announce_filter(hidden));
+        if tracks {
+            reader.announce_tracks(self.horizon());
+        }
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let is_counted = self.version.counts_announcements();
         self.outbox.announcing.add(request, reader, waker, is_counted);
@@ -99,6 +103,7 @@ impl Driver {
             log::broke(self.id, "request", error);
         }
         self.waiting.remove(&request.slot());
+        self.inbox.offers.remove(request.slot());
         if let Some(track) = self.outbox.end_request(request.slot()) {
             self.keep_queried(track);
         }

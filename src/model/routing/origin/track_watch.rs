@@ -1,0 +1,148 @@
+//! The tracks of the broadcasts that a peer asked for by a prefix (moq-transport, SUBSCRIBE_TRACKS).
+
+use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
+
+use crate::Path;
+use crate::census::census;
+use crate::machine::{Announcement, FramePosition};
+use crate::model::base::{Horizon, ReadyList};
+use crate::model::cache::TrackConsumer;
+use crate::model::routing::broadcast::{BroadcastConsumer, TrackNames};
+use crate::model::routing::table::{RouteChange, RouteEntry};
+use crate::slab::{Key, Slab};
+
+/// The largest number of broadcasts that are visited before others have a turn.
+const STEP: usize = 256;
+
+/// Reads the tracks of the broadcasts that a reader of announcements finds. Only broadcasts that have something new are
+/// visited.
+pub(super) struct TrackWatch {
+    horizon: Horizon,
+    broadcasts: Slab<WatchedBroadcast>,
+    by_suffix: BTreeMap<Path, Key>,
+    /// The slots of broadcasts that may have another track.
+    ready: ReadyList,
+}
+
+/// A broadcast whose tracks are announced.
+struct WatchedBroadcast {
+    suffix: Path,
+    broadcast: BroadcastConsumer,
+    names: TrackNames,
+    /// A track whose properties are not known yet.
+    found: Option<TrackConsumer>,
+    /// Whether the peer can't be told of it, because no route to it is left that does not lead back. It is kept with its
+    /// position until it ends, so that its tracks are not announced twice.
+    is_hidden: bool,
+    waker: Waker,
+}
+
+impl TrackWatch {
+    pub(super) fn new(horizon: Horizon) -> Self {
+        let (broadcasts, by_suffix, ready) = Default::default();
+        Self { horizon, broadcasts, by_suffix, ready }
+    }
+
+    /// The next track. `change` returns the next change of the broadcasts, and registers the waker if there is none.
+    pub(super) fn poll_next(
+        &mut self,
+        waker: &Waker,
+        mut change: impl FnMut() -> Poll<(Path, RouteChange<BroadcastConsumer>)>,
+    ) -> Poll<Announcement> {
+        for _ in 0..STEP {
+            if let Some(slot) = self.ready.pop() {
+                if let Some(track) = self.next_of(slot as usize) {
+                    return Poll::Ready(track);
+                }
+                continue;
+            }
+            match change() {
+                Poll::Ready((suffix, RouteChange::Announced(entry))) => self.begin(suffix, entry),
+                Poll::Ready((suffix, RouteChange::Gone)) => self.hide(&suffix),
+                Poll::Ready((_, RouteChange::Rerouted(_))) => {}
+                Poll::Pending => {
+                    if self.ready.poll_ready(&mut Context::from_waker(waker)).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        waker.wake_by_ref();
+        Poll::Pending
+    }
+
+    fn begin(&mut self, suffix: Path, entry: RouteEntry<BroadcastConsumer>) {
+        let broadcast = entry.broadcast.uncounted();
+        if let Some(key) = self.by_suffix.get(&suffix).copied() {
+            if let Some(known) = self.broadcasts.get_mut(key) {
+                if known.broadcast.is_clone(&broadcast) {
+                    known.is_hidden = false;
+                    return known.waker.wake_by_ref();
+                }
+            }
+            self.broadcasts.remove(key);
+        }
+        let (names, ready) = (broadcast.track_names(), &self.ready);
+        let key = self.broadcasts.insert_with(|slot| WatchedBroadcast {
+            suffix: suffix.clone(),
+            broadcast,
+            names,
+            found: None,
+            is_hidden: false,
+            waker: ready.waker(slot.into()),
+        });
+        self.by_suffix.insert(suffix, key);
+        self.broadcasts.get_mut(key).inspect(|begun| begun.waker.wake_by_ref());
+    }
+
+    fn hide(&mut self, suffix: &Path) {
+        let Some(key) = self.by_suffix.get(suffix) else { return };
+        if let Some(watched) = self.broadcasts.get_mut(*key) {
+            watched.is_hidden = true;
+            watched.waker.wake_by_ref();
+        }
+    }
+
+    /// The next track of a broadcast.
+    fn next_of(&mut self, slot: usize) -> Option<Announcement> {
+        let (key, watched) = self.broadcasts.at(slot)?;
+        let waker = watched.waker.clone();
+        if watched.is_hidden {
+            if watched.names.poll_closed(&waker).is_ready() {
+                self.by_suffix.remove(&watched.suffix);
+                self.broadcasts.remove(key);
+            }
+            return None;
+        }
+        let mut track = match watched.found.take() {
+            Some(track) => track,
+            None => {
+                let Poll::Ready(name) = watched.names.poll_next(&waker) else { return None };
+                // There may be more.
+                waker.wake_by_ref();
+                watched.broadcast.serve_track(&name, None, self.horizon).ok()?
+            }
+        };
+        match track.poll_info(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                watched.found = Some(track);
+                None
+            }
+            Poll::Ready(info) => {
+                waker.wake_by_ref();
+                let (suffix, largest) =
+                    (watched.suffix.clone(), track.last_position(FramePosition::MAX));
+                Some(Announcement::Track {
+                    suffix,
+                    track: track.name().into(),
+                    info: info.ok()?,
+                    largest,
+                })
+            }
+        }
+    }
+}
+
+census! { TrackWatch { counts: by_suffix; within: broadcasts; plain: horizon, ready; } }
+census! { each WatchedBroadcast { counts: found; plain: suffix, broadcast, names, is_hidden, waker; } }
