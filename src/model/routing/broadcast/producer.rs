@@ -63,27 +63,22 @@ impl BroadcastProducer {
         let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
         let mut state = self.shared().lock();
         state.open()?;
-        let request = match state.live(&track.name, &mut deferred) {
-            Some(_) => Some(state.requests.take(&track.name).ok_or(Error::Duplicate)?),
-            None => None,
+        let producer = if state.live(&track.name, &mut deferred).is_some() {
+            let request = state.requests.take(&track.name).ok_or(Error::Duplicate);
+            drop(state);
+            let producer = TrackRequest { track: request? }.accept(track.info)?;
+            state = self.shared().lock();
+            producer
+        } else {
+            let name = track.name.clone();
+            let BroadcastShared { cache, occupancy, .. } = &**self.shared();
+            let producer = TrackProducer::new(track, cache.clone(), occupancy.clone());
+            let (weak, account) = (producer.downgrade(), producer.account().clone());
+            state.enter(name, weak, account, &mut deferred);
+            producer
         };
-        let producer = match request {
-            Some(request) => {
-                drop(state);
-                let producer = TrackRequest { track: request }.accept(track.info)?;
-                state = self.shared().lock();
-                producer
-            }
-            None => {
-                let name = track.name.clone();
-                let BroadcastShared { cache, occupancy, .. } = &**self.shared();
-                let producer = TrackProducer::new(track, cache.clone(), occupancy.clone());
-                let (weak, account) = (producer.downgrade(), producer.account().clone());
-                state.enter(name, weak, account, &mut deferred);
-                producer
-            }
-        };
-        state.listed.push(ListedTrack::Created(producer.downgrade()), &mut deferred, &mut wakes);
+        let listed = ListedTrack::Created(producer.downgrade());
+        state.listed.push(listed, &mut deferred, &mut wakes);
         drop(state);
         wakes.wake();
         Ok(producer)
