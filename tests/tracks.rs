@@ -117,13 +117,13 @@ impl Peer {
         self.run();
         let offers = |id: &StreamId| id.initiator() == Side::Server && id.dir() == Dir::Bi;
         let streams: Vec<_> = self.sent.keys().copied().filter(offers).collect();
-        let mut said: Vec<_> = streams
-            .into_iter()
-            .map(|stream| match self.said(stream).as_slice() {
-                [Message::Publish(offer)] => (stream, offer.clone()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let said = streams.into_iter().filter_map(|stream| match self.said(stream).as_slice() {
+            [Message::Publish(offer)] => Some((stream, offer.clone())),
+            // The session asks for broadcasts.
+            [Message::SubscribeNamespace(_)] => None,
+            other => panic!("{other:?}"),
+        });
+        let mut said: Vec<_> = said.collect();
         said.sort_by_key(|(stream, _)| stream.as_u64());
         said
     }
