@@ -85,7 +85,7 @@ pub struct RequestError {
     pub retry: Option<Duration>,
     /// Text for humans, at most 1,024 bytes.
     pub reason: Box<str>,
-    /// Present if and only if the code is [`REDIRECT`](super::REDIRECT) (18+).
+    /// Present if and only if the code is [`REDIRECT`] (18+).
     pub redirect: Option<Redirect>,
 }
 

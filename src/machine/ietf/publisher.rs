@@ -351,7 +351,8 @@ impl Ietf {
         let id = self.reply_id(key);
         // REQUEST_OK has no properties up to 17.
         let has_properties = self.draft.properties >= PropertyForm::Answers;
-        let properties = has_properties.then(|| self.properties(info)).unwrap_or_default();
+        let properties =
+            if has_properties { self.properties(info) } else { TrackProperties::default() };
         self.write(core, key, &Message::RequestOk(RequestOk { id, parameters, properties }));
         self.finish(core, key);
     }

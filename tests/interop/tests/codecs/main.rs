@@ -11,8 +11,8 @@ use smoq::coding::ietf::{
     DatagramHead, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget,
     Filter, Framed, GroupOrder, Location, Message, NamespaceRequest, ObjectHead, ObjectStatus,
     Parameters, Publish, PublishNamespaceCancel, PublishNamespaceDone, RequestOk, RequestUpdate,
-    SubgroupHeader, SubscribeNamespace, SubscribeOk, UniStream,
-    UnsubscribeNamespace, frame_message,
+    SubgroupHeader, SubscribeNamespace, SubscribeOk, UniStream, UnsubscribeNamespace,
+    frame_message,
 };
 use smoq::{Path, Timestamp, Version};
 
@@ -544,7 +544,12 @@ fn moqtap_refuses_an_order_in_publish_on_19() {
 fn moqtap_refuses_parameters_of_subscribe_in_subscribe_tracks_from_20_on() {
     let parameters = Parameters { priority: Some(3), ..Parameters::default() };
     let prefix = Path::new("a");
-    let subscribe = Message::SubscribeTracks(SubscribeNamespace { id: 0, prefix, parameters, ..Default::default() });
+    let subscribe = Message::SubscribeTracks(SubscribeNamespace {
+        id: 0,
+        prefix,
+        parameters,
+        ..Default::default()
+    });
     check_message(&subscribe, Version::Moqt19);
     for version in [Version::Moqt20, Version::Moqt21, Version::Moqt22] {
         only_ours_reads(&subscribe, version, "ParameterOutOfScope");
