@@ -12,7 +12,7 @@ use smoq::machine::Input;
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
     BroadcastProducer, Driver, Instant, Limits, Origin, OriginProducer, Path, Server, Session,
-    Timescale, Version,
+    Subscription, Timescale, Version,
 };
 
 const DRAFTS: [Version; 5] =
@@ -218,14 +218,18 @@ fn a_prefix_may_have_no_tracks() {
 fn a_publisher_that_restarts_offers_its_tracks_again() {
     let origin = Origin::default().produce();
     let mut first = broadcast(&origin, "room/alice");
-    for _ in 0..1_000 {
-        first.create_track("video").unwrap();
-    }
+    // Each still has a reader when the next one begins.
+    let readers: Vec<_> = (0..1_000)
+        .map(|_| {
+            let _track = first.create_track("video").unwrap();
+            first.consume().subscribe_track("video", Subscription::default()).unwrap()
+        })
+        .collect();
     let old = first.create_track("video").unwrap();
     let mut viewer = Peer::viewer(&origin, Version::Moqt22);
     viewer.ask(0, "room");
     assert_eq!(viewer.names(), ["room/alice:video"], "the track that there is");
-    drop(old);
+    drop((old, readers));
     let _old = first.create_track("video").unwrap();
     assert_eq!(viewer.names(), ["room/alice:video"], "another track with the name");
     let mut second = broadcast(&origin, "room/alice");
