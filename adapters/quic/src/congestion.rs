@@ -97,6 +97,8 @@ impl Controller for FourPackets {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "any time will do to begin with")]
+
     use std::time::Duration;
 
     use super::*;
