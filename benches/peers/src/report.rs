@@ -80,7 +80,7 @@ pub(crate) fn line(row: &Row) -> String {
 }
 
 /// The rows of the README's table and of the plot, by the beginning of their names. All others are in `table.md`.
-const CHOSEN: [&str; 24] = [
+const CHOSEN: [&str; 26] = [
     "model/polled/1/",
     "model/polled/100/",
     "model/tasks/100/",
@@ -89,6 +89,7 @@ const CHOSEN: [&str; 24] = [
     "heap/task/",
     "heap/group/",
     "sessions/10/",
+    "sessions/two-cores/",
     "relay/paced-50/10/cpu/",
     "relay/paced-50/10/p50/",
     "relay/paced-50/10/p99/",
@@ -104,6 +105,7 @@ const CHOSEN: [&str; 24] = [
     "congested/router/33ms/urgent/p99/",
     "congested/sender/33ms/p50/",
     "congested/sender/33ms/p99/",
+    "congested/loss/1s/p99/",
     "quic/smoq-quinn/1200/",
 ];
 

@@ -1,19 +1,22 @@
-//! Sessions over QUIC on loopback, publisher and viewers on one thread: time and allocations per delivery, including those
-//! of quinn, which all of them run on.
+//! Sessions over QUIC on loopback, both ends of each on one thread: time and allocations per delivery, including those of
+//! quinn, which all of them run on. Also the deliveries of two threads divided by those of one: all sessions share the track,
+//! and each thread has half of them.
 //!
 //! A group is written when all viewers have read the one before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use smoq_quinn::smoq_quic::{Identity, Trust, tls};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Count, FRAMES, Load, MOQ_LITE, MOQ_NET, runtime};
-use crate::case::{Case, lower};
+use crate::case::{Case, higher, lower};
 
 /// The newest version that both sides of a row speak: moq-net and smoq.
 const LITE_05: &str = "moq-lite-05";
@@ -21,12 +24,17 @@ const LITE_05: &str = "moq-lite-05";
 const LITE_04: &str = "moq-lite-04";
 /// Nothing is too old.
 const MAX_AGE: Duration = Duration::from_secs(30);
+/// Subscriptions arrive at the publisher before the first group.
+const SETTLE: Duration = Duration::from_millis(100);
 
 pub(crate) fn cases(quick: bool) -> Vec<Case> {
     let mut cases = Vec::new();
-    for viewers in [1, 10] {
+    let load = |viewers| {
         let groups = if quick { 3 } else { 4_000 / (viewers as u64 + 3) };
-        let load = Load { readers: viewers, groups };
+        Load { readers: viewers, groups }
+    };
+    for viewers in [1, 10] {
+        let load = load(viewers);
         let units = [
             ("sessions", Count::Nanoseconds, "ns/delivery"),
             ("allocations/sessions", Count::Allocations, "allocations/delivery"),
@@ -34,12 +42,19 @@ pub(crate) fn cases(quick: bool) -> Vec<Case> {
         for (name, count, unit) in units {
             cases.push(
                 Case::new(format!("{name}/{viewers}"), [lower("", unit)])
-                    .side("smoq", move || Ok(vec![smoq(load, count)?]))
-                    .side(MOQ_NET, move || Ok(vec![moq_net(load, count)?]))
-                    .side(MOQ_LITE, move || Ok(vec![moq_lite(load, count)?])),
+                    .side("smoq", move || Ok(vec![measure::<Smoq>(load, count, 1)?]))
+                    .side(MOQ_NET, move || Ok(vec![measure::<MoqNet>(load, count, 1)?]))
+                    .side(MOQ_LITE, move || Ok(vec![measure::<MoqLite>(load, count, 1)?])),
             );
         }
     }
+    let load = load(10);
+    cases.push(
+        Case::new("sessions/two-cores", [higher("", "x")])
+            .side("smoq", move || Ok(vec![speed_up::<Smoq>(load)?]))
+            .side(MOQ_NET, move || Ok(vec![speed_up::<MoqNet>(load)?]))
+            .side(MOQ_LITE, move || Ok(vec![speed_up::<MoqLite>(load)?])),
+    );
     cases
 }
 
@@ -95,27 +110,112 @@ async fn connect(
     Ok((client?, server?))
 }
 
-fn smoq(load: Load, count: Count) -> Result<f64> {
-    async fn read(mut track: smoq::TrackConsumer, delivered: Delivered) {
-        while let Ok(Some(mut group)) = track.recv_group().await {
-            while let Ok(Some(frame)) = group.read_frame().await {
-                std::hint::black_box(frame);
-                delivered.add_frame();
+/// A publisher of one track.
+trait Publisher: Sized {
+    /// Serves the track.
+    type Origin: Clone + Send;
+    /// Keeps sessions alive.
+    type Sessions;
+
+    async fn publish() -> Result<(Self, Self::Origin)>;
+
+    fn write(&mut self, group: u64, payload: &Bytes);
+
+    /// Makes sessions whose viewers read the track, both ends on this thread.
+    async fn view(
+        origin: Self::Origin,
+        viewers: usize,
+        delivered: &Delivered,
+    ) -> Result<Self::Sessions>;
+}
+
+fn speed_up<P: Publisher>(load: Load) -> Result<f64> {
+    let time = |threads| measure::<P>(load, Count::Nanoseconds, threads);
+    Ok(time(1)? / time(2)?)
+}
+
+/// Time or allocations by delivery, where each thread has an equal part of the viewers.
+fn measure<P: Publisher>(load: Load, count: Count, threads: usize) -> Result<f64> {
+    let delivered = Delivered::default();
+    let (viewers, payload, runtime) = (load.readers / threads, load.payload(), runtime());
+    let (mut publisher, origin) = runtime.block_on(P::publish())?;
+    thread::scope(|scope| {
+        let others = (1..threads).map(|_| {
+            let (origin, delivered) = (origin.clone(), &delivered);
+            let (ready, is_ready) = oneshot::channel();
+            let (stop, stopped) = oneshot::channel::<()>();
+            scope.spawn(move || {
+                super::runtime().block_on(async {
+                    let sessions = P::view(origin, viewers, delivered).await;
+                    let _ = ready.send(sessions.as_ref().map(drop).map_err(|it| it.to_string()));
+                    let _ = stopped.await;
+                });
+            });
+            (is_ready, stop)
+        });
+        let others: Vec<_> = others.collect();
+        let _sessions = runtime.block_on(async {
+            let sessions = P::view(origin.clone(), viewers, &delivered).await?;
+            let mut stops = Vec::new();
+            for (is_ready, stop) in others {
+                is_ready.await?.map_err(anyhow::Error::msg)?;
+                stops.push(stop);
             }
-            delivered.end_of_group();
-        }
+            tokio::time::sleep(SETTLE).await;
+            anyhow::Ok((sessions, stops))
+        })?;
+        Ok(load.measure(count, |n| {
+            runtime.block_on(async {
+                publisher.write(n, &payload);
+                delivered.reach((n + 1) * FRAMES * load.readers as u64).await;
+            });
+        }))
+    })
+}
+
+struct Smoq {
+    track: smoq::TrackProducer,
+    _broadcast: smoq::BroadcastProducer,
+}
+
+impl Publisher for Smoq {
+    type Origin = smoq::OriginConsumer;
+    type Sessions = Vec<(quinn::Endpoint, [smoq::Session; 2], smoq::OriginProducer)>;
+
+    async fn publish() -> Result<(Self, Self::Origin)> {
+        let origin = smoq::Origin::default().produce();
+        let mut broadcast = origin.create_broadcast("live")?;
+        let track = broadcast.create_track("video")?;
+        Ok((Self { track, _broadcast: broadcast }, origin.consume()))
     }
 
-    let runtime = runtime();
-    let origin = smoq::Origin::default().produce();
-    let mut broadcast = origin.create_broadcast("live")?;
-    let mut track = broadcast.create_track("video")?;
-    let delivered = Delivered::default();
-    let kept = runtime.block_on(async {
+    fn write(&mut self, n: u64, payload: &Bytes) {
+        let mut group = self.track.append_group().unwrap();
+        for frame in 0..FRAMES {
+            group.write_frame(Load::timestamp(n, frame), payload.clone()).unwrap();
+        }
+        group.finish().unwrap();
+    }
+
+    async fn view(
+        origin: Self::Origin,
+        viewers: usize,
+        delivered: &Delivered,
+    ) -> Result<Self::Sessions> {
+        async fn read(mut track: smoq::TrackConsumer, delivered: Delivered) {
+            while let Ok(Some(mut group)) = track.recv_group().await {
+                while let Ok(Some(frame)) = group.read_frame().await {
+                    std::hint::black_box(frame);
+                    delivered.add_frame();
+                }
+                delivered.end_of_group();
+            }
+        }
+
         let (endpoint, addr, config) = quic(LITE_05)?;
-        let server = smoq::Server::new().with_publish(origin.consume());
-        let mut kept = Vec::new();
-        for _ in 0..load.readers {
+        let server = smoq::Server::new().with_publish(origin);
+        let mut sessions = Vec::new();
+        for _ in 0..viewers {
             let received = smoq::Origin::default().produce();
             let client = smoq::Client::new().with_consume(received.clone());
             let (ours, theirs) = connect(&endpoint, addr, &config).await?;
@@ -127,68 +227,80 @@ fn smoq(load: Load, count: Count) -> Result<f64> {
             let broadcast = broadcast.expect("it is announced");
             let want = smoq::Subscription::default().max_age(MAX_AGE);
             tokio::spawn(read(broadcast.subscribe_track("video", want)?, delivered.clone()));
-            kept.push((viewing, serving, received));
+            sessions.push((endpoint.clone(), [viewing, serving], received));
         }
-        tokio::time::sleep(SETTLE).await;
-        anyhow::Ok((endpoint, kept))
-    })?;
-    let payload = load.payload();
-    let figure = load.measure(count, |n| {
-        runtime.block_on(async {
-            let mut group = track.append_group().unwrap();
-            for frame in 0..FRAMES {
-                group.write_frame(Load::timestamp(n, frame), payload.clone()).unwrap();
-            }
-            group.finish().unwrap();
-            delivered.reach((n + 1) * FRAMES * load.readers as u64).await;
-        });
-    });
-    drop(kept);
-    Ok(figure)
+        Ok(sessions)
+    }
 }
 
-/// Subscriptions arrive at the publisher before the first group.
-const SETTLE: Duration = Duration::from_millis(100);
+struct MoqNet {
+    track: moq_net::track::Producer,
+    _kept: (moq_net::broadcast::Producer, moq_net::origin::Producer),
+}
 
-fn moq_net(load: Load, count: Count) -> Result<f64> {
-    use moq_net::{Hop, Timescale, Timestamp, origin, time, track};
+impl MoqNet {
+    fn origin() -> moq_net::origin::Producer {
+        use moq_net::{Hop, origin, time};
 
-    async fn read(
-        _broadcast: moq_net::broadcast::Consumer,
-        mut track: track::Subscriber,
-        delivered: Delivered,
-    ) {
-        while let Ok(Some(mut group)) = track.recv_group().await {
-            while let Ok(Some(frame)) = group.read_frame().await {
-                std::hint::black_box(frame);
-                delivered.add_frame();
-            }
-            delivered.end_of_group();
-        }
-    }
-
-    fn produce() -> origin::Producer {
         let (origin, driver) = origin::Producer::new(origin::Config::new(Hop::random()));
         tokio::spawn(time::run(driver));
         origin
     }
+}
 
-    let runtime = runtime();
-    let delivered = Delivered::default();
-    let (track, kept) = runtime.block_on(async {
-        let (endpoint, addr, config) = quic(LITE_05)?;
-        let origin = produce();
+impl Publisher for MoqNet {
+    type Origin = moq_net::origin::Consumer;
+    type Sessions = Vec<(quinn::Endpoint, [moq_net::Session; 2], moq_net::origin::Producer)>;
+
+    async fn publish() -> Result<(Self, Self::Origin)> {
+        use moq_net::{Timescale, origin, track};
+
+        let origin = Self::origin();
         let broadcast = origin.create_broadcast("live")?;
         let info = track::Info::default().with_timescale(Timescale::MILLI).with_max_age(MAX_AGE);
         let track = broadcast.create_track("video", info)?;
         broadcast.announce(origin::Route::default())?;
+        let consumer = origin.consume();
+        Ok((Self { track, _kept: (broadcast, origin) }, consumer))
+    }
+
+    fn write(&mut self, n: u64, payload: &Bytes) {
+        let mut group = self.track.append_group().unwrap();
+        for frame in 0..FRAMES {
+            let timestamp = moq_net::Timestamp::from_millis(Load::timestamp(n, frame)).unwrap();
+            group.write_frame(timestamp, payload.clone()).unwrap();
+        }
+        group.finish().unwrap();
+    }
+
+    async fn view(
+        origin: Self::Origin,
+        viewers: usize,
+        delivered: &Delivered,
+    ) -> Result<Self::Sessions> {
+        use moq_net::{time, track};
+
+        async fn read(
+            _broadcast: moq_net::broadcast::Consumer,
+            mut track: track::Subscriber,
+            delivered: Delivered,
+        ) {
+            while let Ok(Some(mut group)) = track.recv_group().await {
+                while let Ok(Some(frame)) = group.read_frame().await {
+                    std::hint::black_box(frame);
+                    delivered.add_frame();
+                }
+                delivered.end_of_group();
+            }
+        }
+
+        let (endpoint, addr, config) = quic(LITE_05)?;
         let version = moq_net::Version::from_alpn(LITE_05).context("a known version")?;
-        let server = moq_net::Server::new()
-            .with_versions(vec![version].into())
-            .with_publisher(origin.consume());
-        let mut kept = Vec::new();
-        for _ in 0..load.readers {
-            let received = produce();
+        let server =
+            moq_net::Server::new().with_versions(vec![version].into()).with_publisher(origin);
+        let mut sessions = Vec::new();
+        for _ in 0..viewers {
+            let received = Self::origin();
             let client = moq_net::Client::new()
                 .with_versions(vec![version].into())
                 .with_subscriber(received.clone());
@@ -206,67 +318,78 @@ fn moq_net(load: Load, count: Count) -> Result<f64> {
                 Ok::<_, moq_net::Error>(session)
             };
             let (viewing, serving) = tokio::join!(viewing, serving);
-            let (viewing, serving) = (viewing?, serving?);
             let broadcast = received.consume().routed_broadcast("live").await?;
             let want = track::Subscription::default().with_max_age(MAX_AGE);
             let subscribed = broadcast.track("video")?.subscribe(want).await?;
             tokio::spawn(read(broadcast, subscribed, delivered.clone()));
-            kept.push((viewing, serving, received));
+            sessions.push((endpoint.clone(), [viewing?, serving?], received));
         }
-        tokio::time::sleep(SETTLE).await;
-        anyhow::Ok((track, (endpoint, origin, broadcast, kept)))
-    })?;
-    let payload = load.payload();
-    let figure = load.measure(count, |n| {
-        runtime.block_on(async {
-            let mut group = track.append_group().unwrap();
-            for frame in 0..FRAMES {
-                let timestamp = Timestamp::from_millis(Load::timestamp(n, frame)).unwrap();
-                group.write_frame(timestamp, payload.clone()).unwrap();
-            }
-            group.finish().unwrap();
-            delivered.reach((n + 1) * FRAMES * load.readers as u64).await;
-        });
-    });
-    drop(kept);
-    Ok(figure)
+        Ok(sessions)
+    }
 }
 
-fn moq_lite(load: Load, count: Count) -> Result<f64> {
-    use wtq_lite016::proto::{ConnectRequest, ConnectResponse};
+struct MoqLite {
+    track: moq_lite::TrackProducer,
+    _kept: (moq_lite::BroadcastProducer, moq_lite::OriginProducer),
+}
 
-    async fn read(mut track: moq_lite::TrackConsumer, delivered: Delivered) {
-        while let Ok(Some(mut group)) = track.recv_group().await {
-            while let Ok(Some(frame)) = group.read_frame().await {
-                std::hint::black_box(frame);
-                delivered.add_frame();
-            }
-            delivered.end_of_group();
-        }
-    }
+impl Publisher for MoqLite {
+    type Origin = moq_lite::OriginConsumer;
+    type Sessions = Vec<(
+        quinn::Endpoint,
+        [moq_lite::Session; 2],
+        moq_lite::OriginProducer,
+        moq_lite::BroadcastConsumer,
+    )>;
 
-    /// This release of the carrier wants the answer to a CONNECT, also on raw QUIC.
-    fn transport(connection: quinn::Connection) -> Result<wtq_lite016::Session> {
-        let url: url::Url = "moqt://localhost".parse()?;
-        let request = ConnectRequest::new(url).with_protocol(LITE_04);
-        let response = ConnectResponse::OK.with_protocol(LITE_04);
-        Ok(wtq_lite016::Session::raw(connection, request, response))
-    }
-
-    let runtime = runtime();
-    let delivered = Delivered::default();
-    let (mut track, kept) = runtime.block_on(async {
-        let (endpoint, addr, config) = quic(LITE_04)?;
+    async fn publish() -> Result<(Self, Self::Origin)> {
         let origin = moq_lite::Origin::random().produce();
         let mut broadcast = moq_lite::Broadcast::new().produce();
         let track = broadcast.create_track(moq_lite::Track::new("video"))?;
         origin.publish_broadcast("live", broadcast.consume());
+        let consumer = origin.consume();
+        Ok((Self { track, _kept: (broadcast, origin) }, consumer))
+    }
+
+    fn write(&mut self, _: u64, payload: &Bytes) {
+        let mut group = self.track.append_group().unwrap();
+        for _ in 0..FRAMES {
+            group.write_frame(payload.clone()).unwrap();
+        }
+        group.finish().unwrap();
+    }
+
+    async fn view(
+        origin: Self::Origin,
+        viewers: usize,
+        delivered: &Delivered,
+    ) -> Result<Self::Sessions> {
+        use wtq_lite016::proto::{ConnectRequest, ConnectResponse};
+
+        async fn read(mut track: moq_lite::TrackConsumer, delivered: Delivered) {
+            while let Ok(Some(mut group)) = track.recv_group().await {
+                while let Ok(Some(frame)) = group.read_frame().await {
+                    std::hint::black_box(frame);
+                    delivered.add_frame();
+                }
+                delivered.end_of_group();
+            }
+        }
+
+        /// This release of the carrier wants the answer to a CONNECT, also on raw QUIC.
+        fn transport(connection: quinn::Connection) -> Result<wtq_lite016::Session> {
+            let url: url::Url = "moqt://localhost".parse()?;
+            let request = ConnectRequest::new(url).with_protocol(LITE_04);
+            let response = ConnectResponse::OK.with_protocol(LITE_04);
+            Ok(wtq_lite016::Session::raw(connection, request, response))
+        }
+
+        let (endpoint, addr, config) = quic(LITE_04)?;
         let version = moq_lite::Version::from_alpn(LITE_04).context("a known version")?;
-        let server = moq_lite::Server::new()
-            .with_versions(vec![version].into())
-            .with_publish(origin.consume());
-        let mut kept = Vec::new();
-        for _ in 0..load.readers {
+        let server =
+            moq_lite::Server::new().with_versions(vec![version].into()).with_publish(origin);
+        let mut sessions = Vec::new();
+        for _ in 0..viewers {
             let received = moq_lite::Origin::random().produce();
             let client = moq_lite::Client::new()
                 .with_versions(vec![version].into())
@@ -274,27 +397,12 @@ fn moq_lite(load: Load, count: Count) -> Result<f64> {
             let (ours, theirs) = connect(&endpoint, addr, &config).await?;
             let (viewing, serving) =
                 tokio::join!(client.connect(transport(ours)?), server.accept(transport(theirs)?));
-            let (viewing, serving) = (viewing?, serving?);
             let broadcast = received.consume().announced_broadcast("live").await;
             let broadcast = broadcast.expect("it is announced");
             let subscribed = broadcast.subscribe_track(&moq_lite::Track::new("video"))?;
             tokio::spawn(read(subscribed, delivered.clone()));
-            kept.push((viewing, serving, received, broadcast));
+            sessions.push((endpoint.clone(), [viewing?, serving?], received, broadcast));
         }
-        tokio::time::sleep(SETTLE).await;
-        anyhow::Ok((track, (endpoint, origin, broadcast, kept)))
-    })?;
-    let payload = load.payload();
-    let figure = load.measure(count, |n| {
-        runtime.block_on(async {
-            let mut group = track.append_group().unwrap();
-            for _ in 0..FRAMES {
-                group.write_frame(payload.clone()).unwrap();
-            }
-            group.finish().unwrap();
-            delivered.reach((n + 1) * FRAMES * load.readers as u64).await;
-        });
-    });
-    drop(kept);
-    Ok(figure)
+        Ok(sessions)
+    }
 }
