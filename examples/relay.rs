@@ -49,13 +49,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use hangups::Hangups;
-use peer::{Dialer, Driving, Target, Targets};
+use peer::{Dialer, Driving, Targets};
 use smoq::{
     Client, Error, Goaway, IncomingSession, Limits, Origin, OriginProducer, Server, Session,
     Versions,
 };
 use smoq_quinn::config;
-use smoq_quinn::smoq_quic::{Identity, Redial, SOCKET_BUFFER, WorkerSocket, bind_workers, tls};
+use smoq_quinn::smoq_quic::{
+    Identity, Redial, SOCKET_BUFFER, Url, WorkerSocket, bind_workers, tls,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -336,7 +338,7 @@ async fn serve(
 
 /// A relay that this one dials.
 struct Upstream {
-    redial: Redial<Target>,
+    redial: Redial<Url>,
     dialer: Dialer,
     client: Client,
 }

@@ -32,12 +32,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::{Parser, ValueEnum};
-use peer::{Dialer, Target, Targets};
+use peer::{Dialer, Targets};
 use smoq::{
     BroadcastConsumer, BroadcastProducer, Client, GroupProducer, Hop, Origin, OriginConsumer,
     OriginProducer, Path, Session, Subscription, Timestamp,
 };
-use smoq_quinn::smoq_quic::Redial;
+use smoq_quinn::smoq_quic::{Redial, Url};
 use smoq_quinn::{Reconnecting, SessionEvent};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -127,14 +127,14 @@ async fn run(Options { role, url, reconnect, broadcast, count, peer }: Options) 
 
 /// The session, and the one after it.
 struct Link {
-    reconnecting: Reconnecting<Target, Error>,
+    reconnecting: Reconnecting<Url, Error>,
     /// Whether the end of a session is an error.
     once: bool,
     session: Option<Session>,
 }
 
 impl Link {
-    fn new(redial: Redial<Target>, client: &Client, dialer: Dialer, again: bool) -> Result<Self> {
+    fn new(redial: Redial<Url>, client: &Client, dialer: Dialer, again: bool) -> Result<Self> {
         let dial = move |url, client| {
             let dialer = dialer.clone();
             async move { dialer.join(&url, &client).await }
@@ -193,7 +193,7 @@ impl Link {
 }
 
 /// The reason why the session is gone, as a sentence.
-fn ended(url: &Target, end: smoq::Result<()>) -> Error {
+fn ended(url: &Url, end: smoq::Result<()>) -> Error {
     match end {
         Ok(()) => anyhow!("{url} closed the session"),
         Err(error) => Error::new(error).context(format!("the session with {url} ended")),

@@ -17,7 +17,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, Command, Parser};
 use smoq::{Client, Hop, Session, Version, Versions};
-use smoq_quinn::smoq_quic::{Fingerprint, Redial, Trust, Url};
+use smoq_quinn::smoq_quic::{Fingerprint, InvalidUrl, Redial, Scheme, Trust, Url};
 use smoq_quinn::{SessionEvent, config};
 use smoq_web_transport::dial_with_fallback;
 use tokio::time::Instant;
@@ -73,7 +73,7 @@ impl PeerOptions {
     }
 
     /// When and where to dial again.
-    pub(crate) fn redial(&self, urls: &Targets) -> Redial<Target> {
+    pub(crate) fn redial(&self, urls: &Targets) -> Redial<Url> {
         let [first, more @ ..] = &*urls.0 else { unreachable!("a list has a first URL") };
         let redial = more.iter().cloned().fold(Redial::new(first.clone()), Redial::or);
         if self.follow_redirects { redial.follow(|_| true) } else { redial }
@@ -89,7 +89,7 @@ pub(crate) fn random_hop() -> Result<Hop> {
 }
 
 /// Prints what became of a session, or of the attempt to make one.
-pub(crate) fn tell(event: &SessionEvent<Target, Error>) {
+pub(crate) fn tell(event: &SessionEvent<Url, Error>) {
     let again = |pause: &Duration| format!("dialing again in {:.1} s", pause.as_secs_f64());
     match event {
         SessionEvent::Connected { url, session } => {
@@ -153,69 +153,25 @@ impl TypedValueParser for VersionParser {
     }
 }
 
-/// Where to dial: `moqt://` and `https://` by QUIC and, if that does not answer soon, by `wss://`; `ws://` and `wss://`
-/// by a WebSocket alone.
+/// URLs that are tried in turn, separated by commas: `moqt://` and `https://` by QUIC and, if that does not answer soon,
+/// by `wss://`; `ws://` and `wss://` by a WebSocket alone.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
-    way: Way,
-    /// The same parts as a URL for QUIC.
-    url: Url,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Quic,
-    Ws,
-    Wss,
-}
-
-/// The text is not a URL of a server.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("not moqt://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], nor ws:// or wss://")]
-pub(crate) struct InvalidTarget;
-
-impl FromStr for Target {
-    type Err = InvalidTarget;
-
-    fn from_str(text: &str) -> std::result::Result<Self, InvalidTarget> {
-        let (way, url) = match text.split_once("://") {
-            Some(("ws", rest)) => (Way::Ws, format!("https://{rest}")),
-            Some(("wss", rest)) => (Way::Wss, format!("https://{rest}")),
-            _ => (Way::Quic, text.to_owned()),
-        };
-        Ok(Self { way, url: url.parse().map_err(|_| InvalidTarget)? })
-    }
-}
-
-/// URLs that are tried in turn, separated by commas.
-#[derive(Clone, Debug)]
-pub(crate) struct Targets(Vec<Target>);
+pub(crate) struct Targets(Vec<Url>);
 
 impl FromStr for Targets {
-    type Err = InvalidTarget;
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> std::result::Result<Self, InvalidTarget> {
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidUrl> {
         Ok(Self(text.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?))
     }
 }
 
 impl fmt::Display for Targets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, target) in self.0.iter().enumerate() {
-            write!(f, "{}{target}", if n == 0 { "" } else { "," })?;
+        for (n, url) in self.0.iter().enumerate() {
+            write!(f, "{}{url}", if n == 0 { "" } else { "," })?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.url.to_string();
-        match (self.way, url.strip_prefix("https")) {
-            (Way::Ws, Some(rest)) => write!(f, "ws{rest}"),
-            (Way::Wss, Some(rest)) => write!(f, "wss{rest}"),
-            _ => f.write_str(&url),
-        }
     }
 }
 
@@ -236,13 +192,9 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Dials `target`, and starts a session of `client`.
-    pub(crate) async fn join(
-        &self,
-        target: &Target,
-        client: &Client,
-    ) -> Result<(Session, Driving)> {
-        let (url, trust) = (&target.url, &self.trust);
+    /// Dials `url`, and starts a session of `client`.
+    pub(crate) async fn join(&self, url: &Url, client: &Client) -> Result<(Session, Driving)> {
+        let trust = &self.trust;
         let quic = async {
             let mut config = config::client_for(url, trust, client.versions())?;
             config.transport_config(Arc::clone(&self.transport));
@@ -250,21 +202,21 @@ impl Dialer {
             anyhow::Ok(Dialed::Quic(endpoint, connection))
         };
         let web_socket = async {
-            let (host, is_tls) = ((url.host(), url.port()), target.way != Way::Ws);
+            let (host, is_tls) = ((url.host(), url.port()), url.scheme() != Scheme::Ws);
             let (authority, path) = (url.authority(), url.path());
             let trust = is_tls.then_some(trust);
             let dialed = web_socket::dial(host, &authority, path, trust, client.versions());
-            let dialed = dialed.await.with_context(|| format!("can't reach {target}"))?;
+            let dialed = dialed.await.with_context(|| format!("can't reach {url}"))?;
             anyhow::Ok(Dialed::WebSocket(Box::new(dialed)))
         };
-        let dialed = match target.way {
-            Way::Quic => {
+        let dialed = match url.scheme() {
+            Scheme::Moqt | Scheme::Https => {
                 let dialed = dial_with_fallback(quic, web_socket, &tokio::time::sleep).await;
                 dialed.map_err(|error| {
                     anyhow!("{:#}. By wss, {:#}", error.preferred, error.fallback)
                 })?
             }
-            Way::Ws | Way::Wss => web_socket.await?,
+            Scheme::Ws | Scheme::Wss => web_socket.await?,
         };
         match dialed {
             Dialed::Quic(endpoint, connection) => {
@@ -283,7 +235,7 @@ impl Dialer {
                 // The request had path and authority.
                 let joined = smoq_web_transport::connect(*carrier, client, tokio::time::sleep);
                 let (session, driving) =
-                    joined.with_context(|| format!("no session with {target}"))?;
+                    joined.with_context(|| format!("no session with {url}"))?;
                 Ok((session, Box::pin(driving)))
             }
         }

@@ -31,7 +31,7 @@ use quinn_proto::{ClientConfig, ServerConfig, TransportConfig};
 use smoq::Versions;
 
 use crate::congestion::CubicFactory;
-use crate::{Carrier, Error, Identity, Trust, Url, tls, webtransport};
+use crate::{Error, Identity, Scheme, Trust, Url, tls, webtransport};
 
 /// Bytes per connection that QUIC may hold unacknowledged before the session measures the path: 2 MiB.
 ///
@@ -111,15 +111,16 @@ pub fn webtransport_client(trust: &Trust) -> Result<ClientConfig, Error> {
     client_with(trust, [webtransport::ALPN])
 }
 
-/// A client for the carrier of `url`: [`webtransport_client`] for `https://`, [`client`] for `moqt://`.
+/// A client for the scheme of `url`: [`webtransport_client`] for `https://`, [`client`] for `moqt://`.
 ///
 /// # Errors
 ///
-/// As [`tls::client`].
+/// [`Error::NotQuic`] for the URL of a WebSocket. Otherwise as [`tls::client`].
 pub fn client_for(url: &Url, trust: &Trust, versions: &Versions) -> Result<ClientConfig, Error> {
-    match url.carrier() {
-        Carrier::RawQuic => client(trust, versions),
-        Carrier::WebTransport => webtransport_client(trust),
+    match url.scheme() {
+        Scheme::Moqt => client(trust, versions),
+        Scheme::Https => webtransport_client(trust),
+        scheme @ (Scheme::Ws | Scheme::Wss) => Err(Error::NotQuic(scheme)),
     }
 }
 

@@ -41,7 +41,7 @@ pub use session::{
 pub use smoq_webtransport as webtransport;
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
-pub use url::{InvalidUrl, Url};
+pub use url::{InvalidUrl, Scheme, Url};
 pub use workers::{MAX_WORKERS, WorkerSocket, bind_workers};
 
 /// Why a TLS configuration could not be made. [`source`](std::error::Error::source) has the details.
@@ -82,6 +82,9 @@ pub enum Error {
     /// [`Trust::Roots`] has no root.
     #[error("no root certificate to trust")]
     NoRoots(#[from] rustls::client::VerifierBuilderError),
+    /// A URL with this scheme is not dialed by QUIC.
+    #[error("{0}:// is not dialed by QUIC")]
+    NotQuic(Scheme),
     /// The certificates and the key do not match, or can't be used for TLS.
     #[error("the certificate chain and its private key can't be used together")]
     Tls(#[from] rustls::Error),

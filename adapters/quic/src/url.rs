@@ -1,29 +1,62 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Carrier;
-
-/// The address of a server: `moqt://HOST[:PORT][/PATH][?QUERY]` on raw QUIC, `https://` with the same parts on
-/// WebTransport.
+/// The address of a server: `moqt://HOST[:PORT][/PATH][?QUERY]` on raw QUIC, or another [`Scheme`] with the same parts.
 ///
-/// The default port is 443. A user or a fragment is an error.
+/// The default port is 443, with `ws://` 80. A user or a fragment is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
-    carrier: Carrier,
+    scheme: Scheme,
     host: String,
     port: u16,
     path: String,
 }
 
+/// The protocols below a session, which the first part of a [`Url`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `moqt://`: raw QUIC.
+    Moqt,
+    /// `https://`: WebTransport over HTTP/3.
+    Https,
+    /// `ws://`: a WebSocket, without TLS.
+    Ws,
+    /// `wss://`: a WebSocket, with TLS.
+    Wss,
+}
+
+impl Scheme {
+    const ALL: [Self; 4] = [Self::Moqt, Self::Https, Self::Ws, Self::Wss];
+
+    const fn default_port(self) -> u16 {
+        match self {
+            // RFC 6455, section 3.
+            Self::Ws => 80,
+            _ => 443,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Moqt => "moqt",
+            Self::Https => "https",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        })
+    }
+}
+
 /// The text is not a URL of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not moqt://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]")]
+#[error("not moqt://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], nor ws:// or wss://")]
 pub struct InvalidUrl;
 
 impl Url {
-    /// The protocol between QUIC and the session, which the scheme tells.
-    pub const fn carrier(&self) -> Carrier {
-        self.carrier
+    /// The protocols below the session.
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// A DNS name or an IP address, IPv6 without brackets. The server's certificate must be for it.
@@ -31,7 +64,7 @@ impl Url {
         &self.host
     }
 
-    /// The UDP port.
+    /// The port: of UDP for QUIC, of TCP for a WebSocket.
     pub const fn port(&self) -> u16 {
         self.port
     }
@@ -41,11 +74,11 @@ impl Url {
         &self.path
     }
 
-    /// Host and port, IPv6 in brackets, without the port if it is 443.
+    /// Host and port, IPv6 in brackets, without the port if it is the default.
     pub fn authority(&self) -> String {
         let Self { host, port, .. } = self;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        if *port == 443 { host } else { format!("{host}:{port}") }
+        if *port == self.scheme.default_port() { host } else { format!("{host}:{port}") }
     }
 }
 
@@ -53,11 +86,9 @@ impl FromStr for Url {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let (carrier, rest) = match text.split_once("://") {
-            Some(("moqt", rest)) => (Carrier::RawQuic, rest),
-            Some(("https", rest)) => (Carrier::WebTransport, rest),
-            _ => return Err(InvalidUrl),
-        };
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl)?;
+        let scheme = Scheme::ALL.into_iter().find(|known| known.to_string() == scheme);
+        let scheme = scheme.ok_or(InvalidUrl)?;
         let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if text.contains(|c: char| c == '#' || c.is_whitespace()) || authority.contains('@') {
@@ -81,19 +112,15 @@ impl FromStr for Url {
         if host.is_empty() {
             return Err(InvalidUrl);
         }
-        let port = port.map_or(Ok(443), str::parse).map_err(|_| InvalidUrl)?;
+        let port = port.map_or(Ok(scheme.default_port()), str::parse).map_err(|_| InvalidUrl)?;
         let path = path.trim_matches('/').to_owned() + query;
-        Ok(Self { carrier, host: host.into(), port, path })
+        Ok(Self { scheme, host: host.into(), port, path })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { carrier, host, port, path } = self;
-        let scheme = match carrier {
-            Carrier::RawQuic => "moqt",
-            Carrier::WebTransport => "https",
-        };
+        let Self { scheme, host, port, path } = self;
         if host.contains(':') {
             write!(f, "{scheme}://[{host}]:{port}/{path}")
         } else {
@@ -116,6 +143,8 @@ mod tests {
             ("moqt://[::1]", "::1", 443, ""),
             ("https://relay.example/a/?token=b/c@d", "relay.example", 443, "a?token=b/c@d"),
             ("https://relay.example:4443?token", "relay.example", 4443, "?token"),
+            ("ws://relay.example/a", "relay.example", 80, "a"),
+            ("wss://[::1]", "::1", 443, ""),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!((url.host(), url.port(), url.path()), (host, port, path), "{text}");
@@ -125,13 +154,16 @@ mod tests {
 
     #[test]
     fn the_scheme_tells_the_carrier() {
-        for (text, carrier, authority) in [
-            ("moqt://relay.example/a", Carrier::RawQuic, "relay.example"),
-            ("https://relay.example:443", Carrier::WebTransport, "relay.example"),
-            ("https://[::1]:4443/a", Carrier::WebTransport, "[::1]:4443"),
+        for (text, scheme, authority) in [
+            ("moqt://relay.example/a", Scheme::Moqt, "relay.example"),
+            ("https://relay.example:443", Scheme::Https, "relay.example"),
+            ("https://[::1]:4443/a", Scheme::Https, "[::1]:4443"),
+            ("ws://relay.example:80", Scheme::Ws, "relay.example"),
+            ("ws://relay.example:443", Scheme::Ws, "relay.example:443"),
+            ("wss://relay.example:443", Scheme::Wss, "relay.example"),
         ] {
             let url: Url = text.parse().unwrap();
-            assert_eq!((url.carrier(), &*url.authority()), (carrier, authority));
+            assert_eq!((url.scheme(), &*url.authority()), (scheme, authority));
         }
     }
 
@@ -141,6 +173,7 @@ mod tests {
             "",
             "relay.example:4443",
             "http://relay.example",
+            "wsss://relay.example",
             "https:relay.example",
             "moqt://",
             "https://?query",
