@@ -6,7 +6,8 @@
 //!
 //! | on the WebSocket | call |
 //! |---|---|
-//! | a client asks for an upgrade | [`negotiate`], with its `Sec-WebSocket-Protocol` |
+//! | a client asks for an upgrade | [`offer`] is its `Sec-WebSocket-Protocol` |
+//! | the server answers | [`negotiate`], with that header; the client again, with the header of the answer |
 //! | it was upgraded | [`Qmux::new`], with the driver of the version |
 //! | a binary message arrives, and [`is_full`](Qmux::is_full) is `false` | [`receive`](Qmux::receive) |
 //! | it breaks, or a message has another type | [`lost`](Qmux::lost) |
@@ -27,7 +28,7 @@ mod violation;
 
 use std::time::Duration;
 
-pub use negotiation::negotiate;
+pub use negotiation::{negotiate, offer};
 pub use qmux::{Qmux, Turn};
 
 /// The largest record: 16,382 bytes, which every peer takes.
