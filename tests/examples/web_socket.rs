@@ -6,6 +6,10 @@ use std::io::copy;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
+use smoq::{Client, Origin, Subscription, Version};
+use smoq_blocking::smoq_quic::{Fingerprint, Trust, Url};
+use smoq_blocking::{DialConfig, Endpoint};
+
 use crate::{Relay, second};
 
 /// A way to `address` for TCP alone: UDP is dropped. Returns its address.
@@ -68,6 +72,37 @@ fn a_clock_runs_on_a_web_socket_in_every_version() {
         let url = format!("{scheme}://{}/towers", relay.address);
         let more = ["--version", version, "--broadcast", "north/clock", "--count", "1"];
         second(relay.clock_at(&url, "subscribe", &more).rest().trim_end());
+    }
+    drop(publisher);
+}
+
+/// By a WebSocket, and by the fallback to one.
+#[test]
+fn a_blocking_client_joins_the_relay() {
+    let relay = Relay::start("127.0.0.1:0", &[]);
+    let publisher = relay.clock_at(&format!("ws://{}/towers/north", relay.address), "publish", &[]);
+    let way = without_udp(&relay.address);
+    let trust = Trust::from(relay.fingerprint.parse::<Fingerprint>().unwrap());
+    for (url, version) in [
+        (format!("ws://{}/towers", relay.address), Version::Lite05),
+        (format!("wss://{}/towers", relay.address), Version::Lite04),
+        (format!("wss://{}/towers", relay.address), Version::Moqt18),
+        (format!("moqt://{way}/towers"), Version::Lite06),
+    ] {
+        let received = Origin::default().produce();
+        let client = Client::new().with_consume(received.clone()).with_versions(version);
+        let parsed: Url = url.parse().unwrap();
+        let fallback = format!("wss://{way}").parse().unwrap();
+        let of = |url| DialConfig::for_url(url, &trust, client.versions()).unwrap();
+        let mut net = Endpoint::connect(&url, of(&parsed).or(of(&fallback)), &client).unwrap();
+        let frame = net.run_until(async {
+            let clock = received.consume().announced_broadcast("north/clock").await.unwrap();
+            let mut seconds = clock.subscribe_track("seconds", Subscription::default()).unwrap();
+            seconds.read_frame().await.unwrap().unwrap()
+        });
+        // The first frame of a minute, `YYYY-MM-DD HH:MM:`.
+        let minute = frame.unwrap();
+        assert!(minute.payload().len() == 17 && minute.payload().ends_with(b":"), "{url}");
     }
     drop(publisher);
 }

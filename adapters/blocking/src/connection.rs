@@ -1,7 +1,6 @@
 //! One connection: quinn-proto's state machine, smoq's, and the turn that connects the two.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -24,6 +23,7 @@ use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};
 use crate::ending::{Closing, Sending, WaitsFor};
 use crate::error::DialError;
 use crate::event::{ConnectionId, Event};
+use crate::hosts::Attempt;
 use crate::http::Http;
 use crate::socket::Socket;
 
@@ -85,8 +85,8 @@ impl Role {
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     handle: ConnectionHandle,
-    /// The host and the address, if this is one of several attempts to reach a host.
-    pub(crate) attempt: Option<(ConnectionId, SocketAddr)>,
+    /// If this is one of several attempts to reach a host.
+    pub(crate) attempt: Option<Attempt>,
     pub(crate) quic: quinn_proto::Connection,
     /// Taken when the handshake is complete.
     pub(crate) role: Option<Role>,

@@ -18,6 +18,7 @@ use smoq::{Client, ReadyList, Server, Session};
 use smoq_quic::{Buffers, WorkerSocket};
 
 use crate::connection::{Connection, Role};
+use crate::dial_config::DialConfig;
 use crate::error::{DialError, Error};
 use crate::event::{ConnectionId, Event};
 use crate::hosts::Hosts;
@@ -263,9 +264,8 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Opens a socket and dials `moqt://` or `https://HOST[:PORT][/PATH]`: [`new`](Self::new) and
-    /// [`dial_any`](Self::dial_any). `config` must be for the same carrier: see
-    /// [`client_for`](crate::config::client_for).
+    /// Opens a socket and dials `moqt://HOST[:PORT][/PATH]` or another [`Url`](smoq_quic::Url): [`new`](Self::new) and
+    /// [`dial_any`](Self::dial_any). `config` must be for the same URL: see [`DialConfig::for_url`].
     ///
     /// Resolving the host name blocks.
     ///
@@ -273,7 +273,11 @@ impl Endpoint {
     ///
     /// The URL can't be parsed, the host name can't be resolved, or there is no socket. A host that does not answer
     /// is an [`Event`].
-    pub fn connect(url: &str, config: ClientConfig, client: &Client) -> Result<Self, Error> {
+    pub fn connect(
+        url: &str,
+        config: impl Into<DialConfig>,
+        client: &Client,
+    ) -> Result<Self, Error> {
         let url: smoq_quic::Url = url.parse()?;
         let remotes: Vec<_> = (url.host(), url.port()).to_socket_addrs()?.collect();
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -303,7 +307,7 @@ impl Endpoint {
         self.requests = requests;
     }
 
-    /// Dials `remote`, whose certificate must be for `name`. [`poll_event`](Self::poll_event) reports the result.
+    /// Dials `remote` by QUIC. Its certificate must be for `name`. [`poll_event`](Self::poll_event) reports the result.
     ///
     /// # Errors
     ///
@@ -329,7 +333,7 @@ impl Endpoint {
         })
     }
 
-    /// Begins a handshake. Returns its slot.
+    /// Begins a handshake of QUIC.
     pub(crate) fn begin(
         &mut self,
         now: Instant,
@@ -337,14 +341,14 @@ impl Endpoint {
         name: &str,
         config: ClientConfig,
         role: Role,
-    ) -> Result<usize, DialError> {
+    ) -> Result<ConnectionId, DialError> {
         let local = self.local_addr();
         if local.as_ref().is_ok_and(SocketAddr::is_ipv4) && remote.is_ipv6() {
             return Err(DialError::Family);
         }
         let remote = self.reachable(remote).unwrap_or(remote);
         let (handle, quic) = self.quic.connect(now, config, remote, name)?;
-        Ok(self.insert(handle, quic, role).slot)
+        Ok(self.insert(handle, quic, role))
     }
 
     /// The number of connections above which further ones are refused. Default 16,384.
@@ -382,15 +386,20 @@ impl Endpoint {
     /// [`Event::Incoming`]: only the application has that.
     pub fn session(&self, id: ConnectionId) -> Option<&Session> {
         #[cfg(feature = "websocket")]
-        if let Some(session) = self.web_sockets.session(id) {
+        if let Some(session) = self.web_sockets.session(self.place(id)) {
             return Some(session);
         }
         self.connections[self.slot(id)?].as_ref()?.session()
     }
 
-    /// The slot of a connection.
+    /// The id of the attempt that made a connection, which tells where it is.
+    fn place(&self, id: ConnectionId) -> ConnectionId {
+        self.hosts.reached.get(&id).copied().unwrap_or(id)
+    }
+
+    /// The slot of a connection on QUIC.
     pub(crate) fn slot(&self, id: ConnectionId) -> Option<usize> {
-        let slot = self.hosts.reached.get(&id).copied().unwrap_or(id.slot);
+        let slot = self.place(id).slot;
         let connection = self.connections.get(slot)?.as_ref()?;
         (connection.id() == id).then_some(slot)
     }
@@ -644,13 +653,13 @@ impl Endpoint {
         // While it stands on a list it is not put on another one.
         connection.queued = turn.stuck || turn.again;
         let (timer, id) = (connection.poll_timeout(), connection.id());
-        if self.events.len() > before {
-            for event in self.events.split_off(before) {
-                match attempt {
-                    Some(attempt) => self.attempted(now, slot, attempt, event),
-                    None => self.report(now, event),
+        match attempt {
+            Some(attempt) if self.events.len() > before => {
+                for event in self.events.split_off(before) {
+                    self.attempted(now, slot, attempt, event);
                 }
             }
+            _ => self.report_since(now, before),
         }
         if turn.drained {
             self.set_timer(slot, None);

@@ -17,14 +17,14 @@ pub enum Error {
     Url(#[from] smoq_quic::InvalidUrl),
 }
 
-/// Why there is no session with one address.
+/// Why there is no session with one address by one carrier.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// The address is an IPv6 one, and the endpoint is bound to an IPv4 address.
+    /// The address is an IPv6 one, and the endpoint, for QUIC, is bound to an IPv4 address.
     #[error("the socket is for IPv4 only")]
     Family,
-    /// QUIC can't dial this address or this name.
+    /// This address or this name can't be dialed.
     #[error("{0}")]
     Connect(#[from] ConnectError),
     /// The handshake failed, or nobody answered.
@@ -33,9 +33,22 @@ pub enum DialError {
     /// HTTP/3 did not lead to a session.
     #[error("{0}")]
     WebTransport(#[from] smoq_quic::webtransport::Error),
-    /// HTTP/3 did not lead to a session within [`HTTP_TIMEOUT`](smoq_quic::HTTP_TIMEOUT).
+    /// HTTP/3 did not lead to a session within [`HTTP_TIMEOUT`](smoq_quic::HTTP_TIMEOUT), or TCP, TLS and HTTP together
+    /// did not lead to a WebSocket.
     #[error("the peer opened no session in time")]
     Timeout,
+    /// TCP failed, or ended before there was a WebSocket.
+    #[error("TCP: {0}")]
+    Tcp(std::io::Error),
+    /// TLS failed on TCP, for example because the certificate is not trusted.
+    #[error("TLS: {0}")]
+    Tls(#[from] smoq_quic::rustls::Error),
+    /// The server answered the request for a WebSocket with this status of HTTP.
+    #[error("the server refused a WebSocket with the HTTP status {0}")]
+    Refused(u16),
+    /// There is no request for this WebSocket, or the answer does not fit it.
+    #[error("no WebSocket: {0}")]
+    WebSocket(&'static str),
 }
 
 /// No address of a host could be reached: the addresses that were tried, and why each failed.

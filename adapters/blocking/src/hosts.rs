@@ -1,12 +1,13 @@
-//! Hosts that are being dialed by several addresses.
+//! Hosts that are being dialed, by several addresses and carriers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use quinn_proto::ClientConfig;
 use smoq::Client;
 use smoq_quic::Race;
 
+use crate::dial_config::Dialer;
 use crate::error::DialError;
 use crate::event::ConnectionId;
 
@@ -16,18 +17,35 @@ pub(crate) struct Hosts {
     pub(crate) hosts: BTreeMap<ConnectionId, Host>,
     /// When the next address of a host is due.
     pub(crate) timers: BTreeSet<(Instant, ConnectionId)>,
-    /// The slots of the connections to hosts that were reached.
-    pub(crate) reached: BTreeMap<ConnectionId, usize>,
+    /// The attempts that reached their hosts, which have the connections.
+    pub(crate) reached: BTreeMap<ConnectionId, ConnectionId>,
 }
 
 /// A host whose addresses are being dialed.
 pub(crate) struct Host {
     pub(crate) name: String,
-    pub(crate) config: ClientConfig,
     pub(crate) client: Client,
-    pub(crate) race: Race<DialError>,
-    pub(crate) attempts: Vec<usize>,
+    /// The preferred carrier comes first.
+    pub(crate) carriers: Vec<Carrier>,
+    pub(crate) attempts: Vec<ConnectionId>,
     pub(crate) timer: Option<Instant>,
+}
+
+/// A way to dial a host.
+pub(crate) struct Carrier {
+    pub(crate) dialer: Dialer,
+    /// When it begins, unless those before it have failed.
+    pub(crate) begins: Instant,
+    pub(crate) race: Race<DialError>,
+}
+
+/// One of several attempts to reach a host.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) host: ConnectionId,
+    /// The index of the carrier.
+    pub(crate) carrier: usize,
+    pub(crate) address: SocketAddr,
 }
 
 impl Hosts {

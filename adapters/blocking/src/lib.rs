@@ -41,9 +41,11 @@
 //!
 //! Sessions run on raw QUIC and on WebTransport over HTTP/3, so browsers can join, without an async runtime. A server
 //! that [`config::server`] makes accepts both on one port; a client dials the carrier of its URL with
-//! [`config::client_for`].
+//! [`DialConfig::for_url`].
 //!
-//! With the feature `websocket`, `Endpoint::listen_web_socket` accepts sessions on WebSockets as well, in the same steps.
+//! With the feature `websocket` sessions run on WebSockets as well, in the same steps: `Endpoint::listen_web_socket` accepts
+//! them, with TLS after `Endpoint::set_web_socket_tls`, and clients dial `ws://` and `wss://`, also as a fallback from QUIC
+//! ([`DialConfig::or`]).
 //!
 //! [`Endpoint::reconnect`] keeps a client connected: it dials again within the steps.
 //!
@@ -52,6 +54,7 @@
 //! below it do the same for WebSockets.
 
 mod connection;
+mod dial_config;
 mod dialing;
 mod ending;
 mod endpoint;
@@ -64,6 +67,7 @@ mod socket;
 #[cfg(feature = "websocket")]
 mod web_socket;
 
+pub use dial_config::{DialConfig, HEAD_START};
 pub use endpoint::{Budget, Endpoint, Step};
 pub use error::{DialError, Error, Unreachable};
 pub use event::{ConnectionId, Event, ReconnectId};

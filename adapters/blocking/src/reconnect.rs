@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use quinn_proto::ClientConfig;
 use smoq::{Client, Session};
 use smoq_quic::{Redial, Redialing, Url};
 
+use crate::dial_config::DialConfig;
 use crate::endpoint::{Endpoint, LINK, clock};
 use crate::event::{ConnectionId, Event, ReconnectId};
 
 /// Why a URL could not be dialed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-type Prepare = dyn FnMut(&Url) -> Result<(Vec<SocketAddr>, ClientConfig), BoxError> + Send;
+type Prepare = dyn FnMut(&Url) -> Result<(Vec<SocketAddr>, DialConfig), BoxError> + Send;
 
 /// All clients that dial again.
 #[derive(Default)]
@@ -63,8 +63,8 @@ impl Endpoint {
     /// Keeps a client connected: dials, and dials again when the session ends or the peer sends GOAWAY. `redial` decides
     /// where and when. All of it happens in [`step`](Self::step), and nothing waits.
     ///
-    /// `prepare` is called before each attempt, with the URL. It returns the addresses of the host, and the TLS
-    /// configuration for the URL. To resolve a name there blocks the step: a program that must not wait resolves names in a
+    /// `prepare` is called before each attempt, with the URL. It returns the addresses of the host, and the
+    /// [`DialConfig`] for the URL. To resolve a name there blocks the step: a program that must not wait resolves names in a
     /// thread, and returns an error while it does not know the answer, which counts as a failed attempt.
     ///
     /// [`poll_event`](Self::poll_event) reports [`Event::Dialing`] with the id of each connection, then the same events as
@@ -75,7 +75,7 @@ impl Endpoint {
     /// use std::net::{Ipv4Addr, ToSocketAddrs};
     /// use std::time::Duration;
     ///
-    /// use smoq_blocking::{Budget, Endpoint, Event, config, smoq_quic::{Redial, Trust, Url}};
+    /// use smoq_blocking::{Budget, DialConfig, Endpoint, Event, smoq_quic::{Redial, Trust, Url}};
     ///
     /// let received = smoq::Origin::default().produce();
     /// let client = smoq::Client::new().with_consume(received.clone());
@@ -84,7 +84,7 @@ impl Endpoint {
     /// let versions = client.versions().clone();
     /// net.reconnect(redial, &client, move |url| {
     ///     let addresses = (url.host(), url.port()).to_socket_addrs()?.collect();
-    ///     Ok((addresses, config::client_for(url, &Trust::WebRoots, &versions)?))
+    ///     Ok((addresses, DialConfig::for_url(url, &Trust::WebRoots, &versions)?))
     /// });
     /// loop {
     ///     net.step(Budget::time(Duration::from_micros(500)))?;
@@ -99,17 +99,19 @@ impl Endpoint {
     /// }
     /// # }
     /// ```
-    pub fn reconnect(
+    pub fn reconnect<C: Into<DialConfig>>(
         &mut self,
         redial: Redial,
         client: &Client,
-        prepare: impl FnMut(&Url) -> Result<(Vec<SocketAddr>, ClientConfig), BoxError> + Send + 'static,
+        mut prepare: impl FnMut(&Url) -> Result<(Vec<SocketAddr>, C), BoxError> + Send + 'static,
     ) -> ReconnectId {
         self.links.last += 1;
         let id = ReconnectId(self.links.last);
         let (client, waker) = (redial.client(client), self.waker_for(LINK | id.0));
         let (attempt, current, leaving, timer) = Default::default();
-        let prepare = Box::new(prepare);
+        let prepare = Box::new(move |url: &Url| {
+            prepare(url).map(|(remotes, config)| (remotes, config.into()))
+        });
         let link = Link { redial, client, prepare, attempt, current, leaving, timer, waker };
         self.links.links.insert(id, link);
         self.dial_again(clock(), id);
@@ -163,6 +165,13 @@ impl Endpoint {
         let pause = link.redial.failed(now);
         self.links.put(id, link);
         self.events.push_back(Event::Waiting { reconnect: id, url, error, pause });
+    }
+
+    /// Reports the events that a connection has pushed to the first `before` ones.
+    pub(crate) fn report_since(&mut self, now: Instant, before: usize) {
+        if self.events.len() > before {
+            self.events.split_off(before).into_iter().for_each(|event| self.report(now, event));
+        }
     }
 
     /// Reports an event, and what it means for a client that dials again.

@@ -1,23 +1,31 @@
-//! Sessions on WebSockets: the listener, and the turns of its connections.
+//! Sessions on WebSockets: the listener, dialing, and the turns of the connections.
 
 mod handshake;
-mod metered;
 mod session;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
-use smoq::{Server, Session};
+use quinn_proto::ConnectError;
+use smoq::{Client, Server, Session};
+use smoq_quic::rustls::pki_types::ServerName;
+use smoq_quic::rustls::{self, ClientConnection, ServerConnection};
 
-use self::handshake::Handshake;
+use self::handshake::{Dial, Handshake, Progress, Upgrade};
 use self::session::WebSocket;
+use self::stream::Stream;
 use crate::connection::Role;
 use crate::endpoint::{Endpoint, Job, WEB_SOCKETS};
+use crate::error::DialError;
 use crate::event::ConnectionId;
+use crate::hosts::Attempt;
 
-/// TCP connections that may be without a session at a time. A further one takes the place of the oldest.
+/// Accepted TCP connections that may be without a session at a time. A further one takes the place of the oldest.
 const HANDSHAKES: usize = 256;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 64;
@@ -37,9 +45,13 @@ pub(crate) const WEB_SOCKET: u64 = 1 << 62;
 /// Connections that wait and run, by serial number.
 #[derive(Default)]
 pub(crate) struct WebSockets {
-    listener: Option<(mio::net::TcpListener, Server)>,
-    /// The first one is the oldest.
+    listener: Option<(TcpListener, Server)>,
+    /// The listener's TLS.
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Of accepted connections. The first one is the oldest.
     handshakes: BTreeMap<u64, Handshake>,
+    /// Of dialed ones, as well.
+    dials: BTreeMap<u64, Dial>,
     sessions: BTreeMap<u64, WebSocket>,
     /// Deadlines of sessions.
     timers: BTreeSet<(Instant, u64)>,
@@ -48,14 +60,21 @@ pub(crate) struct WebSockets {
 }
 
 impl WebSockets {
-    pub(crate) fn session(&self, id: ConnectionId) -> Option<&Session> {
-        if id.slot == SLOT { self.sessions.get(&id.serial)?.session.as_ref() } else { None }
+    /// The session at this place.
+    pub(crate) fn session(&self, place: ConnectionId) -> Option<&Session> {
+        if place.slot == SLOT { self.sessions.get(&place.serial)?.session.as_ref() } else { None }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let handshake = self.handshakes.first_key_value().map(|(_, handshake)| handshake.until);
+        let dial = self.dials.first_key_value().map(|(_, dial)| dial.handshake.until);
         let session = self.timers.first().map(|(at, _)| *at);
-        [handshake, session, self.retry].into_iter().flatten().min()
+        [handshake, dial, session, self.retry].into_iter().flatten().min()
+    }
+
+    /// Whether there is nothing that the system could report.
+    fn is_unused(&self) -> bool {
+        self.listener.is_none() && self.dials.is_empty() && self.sessions.is_empty()
     }
 
     /// Tells all peers that it is over, and waits for nothing.
@@ -81,9 +100,9 @@ impl Endpoint {
     /// ([`set_max_connections`](Self::set_max_connections)). A TCP connection counts when it has become a session. Up to 256
     /// others may wait for 10 s; a further one takes the place of the oldest. They report no events.
     ///
-    /// There is no TLS. Browsers take `ws://` on pages from `http://` and `localhost`; for others put a proxy before it.
-    /// Pages of every origin can connect: a server that is not for all of them decides by
-    /// [`IncomingSession::http`](smoq::IncomingSession::http).
+    /// They are for `ws://`, which browsers take on pages from `http://` and `localhost`, or with
+    /// [`set_web_socket_tls`](Self::set_web_socket_tls) for `wss://`. Pages of every origin can connect: a server that is not
+    /// for all of them decides by [`IncomingSession::http`](smoq::IncomingSession::http).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -109,16 +128,82 @@ impl Endpoint {
         server: &Server,
     ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let mut listener = mio::net::TcpListener::from_std(listener);
+        let mut listener = TcpListener::from_std(listener);
         self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         self.web_sockets.listener = Some((listener, server.clone()));
-        self.polled = mio::Events::with_capacity(EVENTS);
+        self.make_room_for_events();
         Ok(())
+    }
+
+    /// WebSockets that are accepted from now on are for `wss://`, and for `ws://` no more. They have this TLS configuration.
+    ///
+    /// Call it again to replace a certificate: connections that were accepted before keep running. If the configuration
+    /// names ALPNs, `http/1.1` has to be one of them.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut net = smoq_blocking::Endpoint::new("[::]:4443".parse()?)?;
+    /// use smoq_blocking::smoq_quic::{Identity, tls};
+    ///
+    /// let identity = Identity::from_pem_files("cert.pem", "key.pem")?;
+    /// net.set_web_socket_tls(tls::server(&identity, ["http/1.1"])?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_web_socket_tls(&mut self, config: impl Into<Arc<rustls::ServerConfig>>) {
+        self.web_sockets.tls = Some(config.into());
+    }
+
+    fn make_room_for_events(&mut self) {
+        if self.polled.capacity() < EVENTS {
+            self.polled = mio::Events::with_capacity(EVENTS);
+        }
+    }
+
+    /// Dials one address, with TLS if there is a configuration.
+    pub(crate) fn dial_web_socket(
+        &mut self,
+        now: Instant,
+        attempt: Attempt,
+        name: &str,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+        client: &Client,
+    ) -> Result<ConnectionId, DialError> {
+        let tls = match tls {
+            Some(config) => {
+                let invalid = |_| ConnectError::InvalidServerName(name.to_owned());
+                let name = ServerName::try_from(name.to_owned()).map_err(invalid)?;
+                Some(ClientConnection::new(Arc::clone(config), name)?.into())
+            }
+            None => None,
+        };
+        let is_tls = tls.is_some();
+        let mut stream = TcpStream::connect(attempt.address).map_err(DialError::Tcp)?;
+        self.register(&mut stream, self.serial + 1).map_err(DialError::Tcp)?;
+        let handshake = Handshake::new(now, Stream::new(stream, tls), attempt.address);
+        let dial = Dial::new(handshake, attempt, client.clone(), is_tls)?;
+        self.serial += 1;
+        self.open += 1;
+        self.web_sockets.dials.insert(self.serial, dial);
+        self.make_room_for_events();
+        Ok(ConnectionId { slot: SLOT, serial: self.serial })
+    }
+
+    /// Gives up a dial.
+    pub(crate) fn give_up_web_socket(&mut self, place: ConnectionId) {
+        if self.web_sockets.dials.remove(&place.serial).is_some() {
+            self.open -= 1;
+        }
+    }
+
+    fn register(&self, stream: &mut TcpStream, serial: u64) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(stream, Token(FIRST + serial as usize), interest)
     }
 
     /// Queues what has become ready since the last step.
     pub(crate) fn collect_web_sockets(&mut self, now: Instant) -> io::Result<()> {
-        if self.web_sockets.listener.is_none() {
+        if self.web_sockets.is_unused() {
             return Ok(());
         }
         self.poll_system(Some(Duration::ZERO))?;
@@ -128,6 +213,13 @@ impl Endpoint {
         let handshakes = &mut self.web_sockets.handshakes;
         while handshakes.first_entry().is_some_and(|oldest| oldest.get().until <= now) {
             handshakes.pop_first();
+        }
+        while let Some(oldest) = self.web_sockets.dials.first_entry() {
+            if oldest.get().handshake.until > now {
+                break;
+            }
+            let (serial, Dial { attempt, .. }) = oldest.remove_entry();
+            self.dial_failed(now, serial, attempt, DialError::Timeout);
         }
         while let Some((at, serial)) = self.web_sockets.timers.first().copied() {
             if at > now {
@@ -149,7 +241,7 @@ impl Endpoint {
                     if let Some(session) = self.web_sockets.sessions.get_mut(&serial) {
                         session.is_readable |= event.is_readable();
                         session.is_writable |= event.is_writable();
-                        session.queue(&mut self.ready);
+                        session.queue(serial, &mut self.ready);
                     } else {
                         self.ready.push_back(Job::WebSocket(serial));
                     }
@@ -161,7 +253,7 @@ impl Endpoint {
 
     pub(crate) fn queue_web_socket(&mut self, serial: u64) {
         if let Some(session) = self.web_sockets.sessions.get_mut(&serial) {
-            session.queue(&mut self.ready);
+            session.queue(serial, &mut self.ready);
         }
     }
 
@@ -179,15 +271,17 @@ impl Endpoint {
                     return items;
                 }
             };
-            let token = Token(FIRST + self.serial as usize + 1);
-            let interest = Interest::READABLE | Interest::WRITABLE;
+            let tls = self.web_sockets.tls.as_ref();
             // Dropping it closes the connection.
-            if self.open >= self.max_connections
-                || stream.set_nodelay(true).is_err()
-                || self.poll.registry().register(&mut stream, token, interest).is_err()
-            {
+            let (false, Ok(()), Ok(()), Ok(tls)) = (
+                self.open >= self.max_connections,
+                stream.set_nodelay(true),
+                self.register(&mut stream, self.serial + 1),
+                tls.map(|config| ServerConnection::new(Arc::clone(config))).transpose(),
+            ) else {
                 continue;
-            }
+            };
+            let stream = Stream::new(stream, tls.map(Into::into));
             self.serial += 1;
             let handshakes = &mut self.web_sockets.handshakes;
             handshakes.insert(self.serial, Handshake::new(now, stream, remote));
@@ -201,45 +295,86 @@ impl Endpoint {
 
     /// The turn of a WebSocket, or of a connection that may become one.
     pub(crate) fn web_socket_turn(&mut self, serial: u64, now: Instant) -> usize {
-        let WebSockets { handshakes, sessions, listener, .. } = &mut self.web_sockets;
-        if let Some(handshake) = handshakes.get_mut(&serial) {
-            let Some((_, server)) = listener else { return 0 };
-            let is_full = self.open >= self.max_connections;
-            let upgrade = match handshake.step(server.versions()) {
-                Ok(None) => return 1,
-                Ok(Some(upgrade)) if !is_full => upgrade,
-                Ok(Some(_)) | Err(_) => {
-                    handshakes.remove(&serial);
-                    return 1;
-                }
-            };
-            let Some(Handshake { stream, remote, .. }) = handshakes.remove(&serial) else {
-                return 0;
-            };
-            self.open += 1;
-            let make = if self.requests { Role::Request } else { Role::Server };
-            let (role, waker) = (make(server.clone()), self.woken.waker(WEB_SOCKET | serial));
-            let id = ConnectionId { slot: SLOT, serial };
-            let session = WebSocket::new(id, (stream, remote), upgrade, role, waker, now);
-            self.events.extend(session.connected());
-            sessions.insert(serial, session);
+        if let Some(handshake) = self.web_sockets.handshakes.remove(&serial) {
+            self.handshake_turn(now, serial, handshake);
+        } else if let Some(dial) = self.web_sockets.dials.remove(&serial) {
+            self.dial_turn(now, serial, dial);
         }
-        let Some(session) = sessions.get_mut(&serial) else { return 0 };
+        let Some(session) = self.web_sockets.sessions.get_mut(&serial) else { return 1 };
+        let before = self.events.len();
         let turn = session.turn(now, &mut self.events);
         session.queued = false;
-        if turn.drained {
-            self.web_sockets.set_timer(serial, None);
-            self.web_sockets.sessions.remove(&serial);
-            self.open -= 1;
-            return turn.items;
-        }
-        if turn.again {
+        if turn.again && !turn.drained {
             // After all others, so that a flood on one connection does not keep them waiting.
-            session.queue(&mut self.ready);
+            session.queue(serial, &mut self.ready);
         }
-        let timer = session.poll_timeout();
+        let (id, timer) = (session.id, session.poll_timeout().filter(|_| !turn.drained));
         self.web_sockets.set_timer(serial, timer);
+        if turn.drained {
+            self.web_sockets.sessions.remove(&serial);
+            self.hosts.reached.remove(&id);
+            self.open -= 1;
+        }
+        self.report_since(now, before);
         turn.items
+    }
+
+    fn handshake_turn(&mut self, now: Instant, serial: u64, handshake: Handshake) {
+        let Some((_, server)) = &self.web_sockets.listener else { return };
+        match handshake.step(server.versions()) {
+            Ok(Progress::Done(upgrade)) if self.open < self.max_connections => {
+                let make = if self.requests { Role::Request } else { Role::Server };
+                let role = make(server.clone());
+                self.open += 1;
+                self.begin_session(now, serial, ConnectionId { slot: SLOT, serial }, upgrade, role);
+            }
+            Ok(Progress::Later(later)) => {
+                if later.stream.has_read_all() {
+                    self.ready.push_back(Job::WebSocket(serial));
+                }
+                self.web_sockets.handshakes.insert(serial, later);
+            }
+            Ok(Progress::Done(_)) | Err(_) => {}
+        }
+    }
+
+    fn dial_turn(&mut self, now: Instant, serial: u64, dial: Dial) {
+        let attempt = dial.attempt;
+        match dial.step() {
+            Ok(Progress::Done((upgrade, client))) => {
+                self.reached(now, attempt.host, ConnectionId { slot: SLOT, serial });
+                self.begin_session(now, serial, attempt.host, upgrade, Role::Client(client));
+            }
+            Ok(Progress::Later(later)) => {
+                if later.handshake.stream.has_read_all() {
+                    self.ready.push_back(Job::WebSocket(serial));
+                }
+                self.web_sockets.dials.insert(serial, later);
+            }
+            Err(error) => self.dial_failed(now, serial, attempt, error),
+        }
+    }
+
+    fn dial_failed(&mut self, now: Instant, serial: u64, attempt: Attempt, error: DialError) {
+        self.open -= 1;
+        self.failed(now, attempt, ConnectionId { slot: SLOT, serial }, error);
+    }
+
+    fn begin_session(
+        &mut self,
+        now: Instant,
+        serial: u64,
+        id: ConnectionId,
+        upgrade: Upgrade,
+        role: Role,
+    ) {
+        let waker = self.woken.waker(WEB_SOCKET | serial);
+        let session = WebSocket::new(id, upgrade, role, waker, now);
+        let connected = session.connected();
+        self.web_sockets.sessions.insert(serial, session);
+        if let Some(connected) = connected {
+            self.report(now, connected);
+        }
     }
 }
 

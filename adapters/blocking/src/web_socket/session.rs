@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use mio::net::TcpStream;
 use smoq::stream::Side;
 use smoq::{Clock, Error, IncomingSession, Session, Version};
 use smoq_qmux::{Qmux, RECORD_BYTES};
@@ -16,13 +15,12 @@ use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{Role as Position, WebSocketConfig};
 
 use super::handshake::Upgrade;
-use super::metered::Metered;
+use super::stream::Stream;
 use crate::connection::{Role, Turn};
 use crate::endpoint::Job;
 use crate::event::{ConnectionId, Event};
 
-/// Bytes and messages that are read in one turn.
-const READ: usize = 64 << 10;
+/// Messages that are read in one turn.
 const MESSAGES: usize = 64;
 /// Rounds of work and writing in one turn.
 const ROUNDS: usize = 4;
@@ -31,14 +29,14 @@ const ROUNDS: usize = 4;
 const UNSENT: u32 = 16 << 10;
 
 pub(super) struct WebSocket {
-    id: ConnectionId,
+    pub(super) id: ConnectionId,
     remote: SocketAddr,
     version: Version,
     /// `None` if the application alone has the session.
     pub(super) session: Option<Session>,
     /// Until the client's SETUP was read.
     request: Option<IncomingSession>,
-    socket: tungstenite::WebSocket<Metered>,
+    socket: tungstenite::WebSocket<Stream>,
     qmux: Qmux,
     clock: Clock,
     waker: Waker,
@@ -58,24 +56,27 @@ pub(super) struct WebSocket {
 impl WebSocket {
     pub(super) fn new(
         id: ConnectionId,
-        (stream, remote): (TcpStream, SocketAddr),
-        Upgrade { agreed, request }: Upgrade,
+        Upgrade { stream, remote, agreed, request, rest }: Upgrade,
         role: Role,
         waker: Waker,
         now: Instant,
     ) -> Self {
         #[cfg(target_os = "linux")]
         // It is faster with it, and works without.
-        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let _ = socket2::SockRef::from(stream.tcp()).set_tcp_notsent_lowat(UNSENT);
         let (clock, version) = (role.clock(), agreed.version());
         let now = clock.instant(now);
-        let (session, request, driver) = role.start(agreed, now, true, Some(request));
+        let (position, side) = match role {
+            Role::Client(_) => (Position::Client, Side::Client),
+            Role::Server(_) | Role::Request(_) => (Position::Server, Side::Server),
+        };
+        let (session, request, driver) = role.start(agreed, now, true, request);
         let config = WebSocketConfig::default()
             .read_buffer_size(RECORD_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(RECORD_BYTES))
             .max_frame_size(Some(RECORD_BYTES));
-        let stream = Metered { stream, left: 0 };
+        let config = Some(config);
         log::agreed(id.serial, remote, version);
         Self {
             id,
@@ -83,8 +84,8 @@ impl WebSocket {
             version,
             session,
             request,
-            socket: tungstenite::WebSocket::from_raw_socket(stream, Position::Server, Some(config)),
-            qmux: Qmux::new(Side::Server, driver, now),
+            socket: tungstenite::WebSocket::from_partially_read(stream, rest, position, config),
+            qmux: Qmux::new(side, driver, now),
             clock,
             waker,
             queued: false,
@@ -102,9 +103,9 @@ impl WebSocket {
         Some(Event::Connected { id: self.id, session, version, remote: self.remote })
     }
 
-    pub(super) fn queue(&mut self, ready: &mut VecDeque<Job>) {
+    pub(super) fn queue(&mut self, serial: u64, ready: &mut VecDeque<Job>) {
         if !std::mem::replace(&mut self.queued, true) {
-            ready.push_back(Job::WebSocket(self.id.serial));
+            ready.push_back(Job::WebSocket(serial));
         }
     }
 
@@ -145,7 +146,7 @@ impl WebSocket {
 
     /// Passes messages on, and returns how many.
     fn read(&mut self, time: smoq::Instant) -> usize {
-        self.socket.get_mut().left = READ;
+        self.socket.get_mut().begin_turn();
         for items in 0..MESSAGES {
             if !self.wants_more() {
                 return items;
@@ -157,7 +158,7 @@ impl WebSocket {
                 Ok(Message::Close(_)) => self.qmux.lost(Error::Disconnected),
                 Ok(_) => {}
                 Err(error) if would_block(&error) => {
-                    self.is_readable = self.socket.get_ref().left == 0;
+                    self.is_readable = self.socket.get_ref().has_read_all();
                     return items;
                 }
                 Err(error) => self.broke(&error),
@@ -209,7 +210,8 @@ impl WebSocket {
     fn requested(&mut self, events: &mut VecDeque<Event>) {
         let is_ready = |request: &mut IncomingSession| request.try_ready() == Poll::Ready(Ok(()));
         if let Some(request) = self.request.take_if(is_ready) {
-            let (id, remote, certificates) = (self.id, self.remote, Vec::new());
+            let (id, remote) = (self.id, self.remote);
+            let certificates = self.socket.get_ref().certificates();
             events.push_back(Event::Incoming { id, request, remote, certificates });
         }
     }

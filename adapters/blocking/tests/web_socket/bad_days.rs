@@ -39,7 +39,7 @@ fn message(first: u8, payload: &[u8]) -> Vec<u8> {
 const BINARY: u8 = 0x82;
 
 /// The transport parameters of a client: it may be sent 1 MiB on 100 streams.
-const PARAMETERS: [u8; 37] = [
+pub(crate) const PARAMETERS: [u8; 37] = [
     0xff, 0x51, 0x53, 0x30, 0x0d, 0x0a, 0x0d, 0x0a, 28, 4, 4, 0x80, 0x10, 0, 0, 5, 4, 0x80, 0x10,
     0, 0, 7, 4, 0x80, 0x10, 0, 0, 8, 2, 0x40, 100, 9, 2, 0x40, 100, 0x11, 0,
 ];

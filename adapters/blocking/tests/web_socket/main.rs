@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a deadline instead of a hang")]
 
 mod bad_days;
+mod dialing;
 mod sessions;
 
 use std::io::{ErrorKind, Read, Write};
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use smoq::stream::Side;
 use smoq::{
-    BroadcastProducer, Client, Clock, Origin, OriginProducer, Server, Session, Subscription, Track,
-    TrackConsumer, TrackProducer,
+    BroadcastProducer, Client, Clock, Hop, Origin, OriginProducer, Server, Session, Subscription,
+    Track, TrackConsumer, TrackProducer,
 };
 use smoq_blocking::smoq_quic::{Identity, Trust};
 use smoq_blocking::{Budget, Endpoint, Event, Step, config};
@@ -25,9 +26,12 @@ use tungstenite::{Message, WebSocket};
 struct Stage {
     net: Endpoint,
     address: SocketAddr,
+    identity: Identity,
     trust: Trust,
     budget: Budget,
     clients: Vec<Dialed>,
+    /// Endpoints that dial.
+    others: Vec<Endpoint>,
     _origin: OriginProducer,
     _live: BroadcastProducer,
     track: TrackProducer,
@@ -39,7 +43,7 @@ impl Stage {
     }
 
     fn with(change: impl FnOnce(Server) -> Server) -> Self {
-        let origin = Origin::default().produce();
+        let origin = Origin::new(Hop::new(7)).produce();
         let mut live = origin.create_broadcast("live").unwrap();
         let track = Track::new("video").max_age(Duration::from_secs(600));
         let track = live.create_track(track).unwrap();
@@ -52,17 +56,9 @@ impl Stage {
         let address = listener.local_addr().unwrap();
         net.listen_web_socket(listener, &server).unwrap();
         let trust = identity.fingerprint().into();
-        let budget = Budget::items(64);
-        Self {
-            net,
-            address,
-            trust,
-            budget,
-            clients: Vec::new(),
-            _origin: origin,
-            _live: live,
-            track,
-        }
+        let (budget, clients, others) = (Budget::items(64), Vec::new(), Vec::new());
+        let (_origin, _live) = (origin, live);
+        Self { net, address, identity, trust, budget, clients, others, _origin, _live, track }
     }
 
     /// A TCP connection, which has sent `bytes`.
@@ -150,7 +146,10 @@ impl Stage {
     /// One step of everything, and whether somebody was busy.
     fn step(&mut self) -> (Step, bool) {
         let step = self.net.step(self.budget).unwrap();
-        let busy = self.clients.iter_mut().map(Dialed::step).fold(false, |any, it| any | it);
+        let mut busy = self.clients.iter_mut().map(Dialed::step).fold(false, |any, it| any | it);
+        for other in &mut self.others {
+            busy |= other.step(self.budget).unwrap().items > 0;
+        }
         (step, busy || step.items > 0)
     }
 
