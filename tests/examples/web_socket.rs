@@ -5,11 +5,13 @@
 use std::io::copy;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use smoq::{Client, Origin, Subscription, Version};
-use smoq_blocking::smoq_quic::{Fingerprint, Trust, Url};
-use smoq_blocking::{DialConfig, Endpoint};
+use smoq::{Client, Origin, Server, Subscription, Version};
+use smoq_blocking::smoq_quic::{Fingerprint, Identity, Trust, Url, tls};
+use smoq_blocking::{Budget, DialConfig, Endpoint, Event};
 
+use crate::run::{Running, example};
 use crate::{Relay, second};
 
 /// A way to `address` for TCP alone: UDP is dropped. Returns its address.
@@ -105,4 +107,38 @@ fn a_blocking_client_joins_the_relay() {
         assert!(minute.payload().len() == 17 && minute.payload().ends_with(b":"), "{url}");
     }
     drop(publisher);
+}
+
+/// The clock dials by `qmux`, the server is one of this thread.
+#[test]
+fn a_clock_joins_a_blocking_server() {
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let origin = Origin::default().produce();
+    let mut clock = origin.create_broadcast("clock").unwrap();
+    let mut seconds = clock.create_track("seconds").unwrap();
+    let mut group = seconds.append_group().unwrap();
+    for text in ["2026-07-01 12:34:", "05"] {
+        group.write_frame(0_u64, text).unwrap();
+    }
+    let server = Server::new().with_publish(origin.consume());
+    for (scheme, version) in [("ws", "moq-lite-05"), ("wss", "moq-lite-04"), ("wss", "moqt-18")] {
+        let mut net = Endpoint::new("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        net.listen_web_socket(listener, &server).unwrap();
+        if scheme == "wss" {
+            net.set_web_socket_tls(tls::server(&identity, ["http/1.1"]).unwrap());
+        }
+        let fingerprint = identity.fingerprint().to_string();
+        let mut subscriber = example("clock");
+        subscriber.args(["subscribe", &url, "--fingerprint", &fingerprint]);
+        let subscriber = Running::start(subscriber.args(["--version", version, "--count", "1"]));
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !matches!(net.poll_event(), Some(Event::Closed { .. })) {
+            assert!(Instant::now() < limit, "it hangs");
+            net.step(Budget::items(1_000)).unwrap();
+            net.wait(Some(Duration::from_millis(100))).unwrap();
+        }
+        assert_eq!(subscriber.rest(), "2026-07-01 12:34:05\n", "{url}");
+    }
 }
