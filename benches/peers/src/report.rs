@@ -80,16 +80,17 @@ pub(crate) fn line(row: &Row) -> String {
 }
 
 /// The rows of the README's table and of the plot, by the beginning of their names. All others are in `table.md`.
-const CHOSEN: [&str; 26] = [
+const CHOSEN: [&str; 27] = [
     "model/polled/1/",
     "model/polled/100/",
     "model/tasks/100/",
-    "model/two-cores/",
-    "model/two-cores-apart/",
+    "model/two-cores/speed-up/",
+    "model/two-cores/time/",
+    "model/two-cores-apart/speed-up/",
     "heap/task/",
     "heap/group/",
     "sessions/10/",
-    "sessions/two-cores/",
+    "sessions/two-cores/speed-up/",
     "relay/paced-50/10/cpu/",
     "relay/paced-50/10/p50/",
     "relay/paced-50/10/p99/",

@@ -1,4 +1,5 @@
-//! One writer and many readers, on one thread and on two: the deliveries of two threads, divided by those of one.
+//! One writer and many readers, on one thread and on two: the deliveries of two threads, divided by those of one, and the
+//! time that a delivery takes on two.
 //!
 //! A group is written when all readers have read the one before. The readers of both threads read one track, or each thread
 //! has a track of its own: the second row is what the machine allows without anything shared.
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use super::{Count, FRAMES, Load, MAX_AGE, MOQ_LITE, MOQ_NET, SIZE};
-use crate::case::{Case, higher};
+use crate::case::{Case, higher, lower};
 
 /// Writes the group with this number.
 type Writer = Box<dyn FnMut(u64)>;
@@ -21,18 +22,19 @@ pub(crate) fn cases(quick: bool) -> Vec<Case> {
     let (readers, groups) = if quick { (10, 3) } else { (1_000, 200) };
     let load = Load { readers, groups };
     let case = |name, tracks| {
-        Case::new(name, [higher("", "x")])
-            .side("smoq", move || Ok(vec![speed_up(load, smoq, tracks)]))
-            .side(MOQ_NET, move || Ok(vec![speed_up(load, moq_net, tracks)]))
-            .side(MOQ_LITE, move || Ok(vec![speed_up(load, moq_lite, tracks)]))
+        Case::new(name, [higher("speed-up", "x"), lower("time", "ns/delivery")])
+            .side("smoq", move || Ok(on_two_cores(load, smoq, tracks)))
+            .side(MOQ_NET, move || Ok(on_two_cores(load, moq_net, tracks)))
+            .side(MOQ_LITE, move || Ok(on_two_cores(load, moq_lite, tracks)))
     };
     vec![case("model/two-cores", 1), case("model/two-cores-apart", 2)]
 }
 
-fn speed_up(load: Load, side: Side, tracks: usize) -> f64 {
+fn on_two_cores(load: Load, side: Side, tracks: usize) -> Vec<f64> {
     let runtime = super::runtime();
     let _context = runtime.enter();
-    time(load, side, tracks, 1) / time(load, side, tracks, 2)
+    let [one, two] = [1, 2].map(|threads| time(load, side, tracks, threads));
+    vec![one / two, two]
 }
 
 /// Where threads wait for each other without sleeping: to wake a thread takes as long as thousands of deliveries.
