@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | idle timeout | [`IDLE_TIMEOUT`], 10 s | `max_idle_timeout` |
 //! | keep-alive | [`KEEP_ALIVE`], 4 s, of a server [`SERVER_KEEP_ALIVE`], 5 s | `keep_alive_interval` |
-//! | congestion controller | Cubic, with a window of at least four packets | `congestion_controller_factory` |
+//! | congestion controller | Cubic that tolerates random loss | `congestion_controller_factory` |
 //! | largest UDP payload | found between 1,200 and 1,452 bytes | `mtu_discovery_config`, `initial_mtu` |
 //! | send and receive windows | [`SEND_WINDOW`], [`RECEIVE_WINDOW`] | `send_window`, `receive_window` |
 //!
@@ -30,7 +30,7 @@ use quinn_proto::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicSe
 use quinn_proto::{ClientConfig, ServerConfig, TransportConfig};
 use smoq::Versions;
 
-use crate::congestion::CubicFactory;
+use crate::congestion::TolerantCubicFactory;
 use crate::{Error, Identity, Scheme, Trust, Url, tls, webtransport};
 
 /// Bytes per connection that QUIC may hold unacknowledged before the session measures the path: 2 MiB.
@@ -88,7 +88,7 @@ pub fn transport() -> TransportConfig {
         .max_concurrent_uni_streams(FIRST_UNI_STREAMS.into())
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .congestion_controller_factory(Arc::new(CubicFactory::default()));
+        .congestion_controller_factory(Arc::new(TolerantCubicFactory::default()));
     transport
 }
 

@@ -119,6 +119,7 @@ fn measure(options: &Options, out: &Path) -> Result<usize> {
     cases.extend(rows::relay::cases(quick, &relays));
     cases.extend(rows::idle::cases(quick, &relays));
     cases.extend(rows::congested::cases(quick, &relays));
+    cases.extend(rows::far::cases(quick, &relays));
     cases.extend(rows::stress::cases(quick, &relays));
     let is_chosen = |case: &Case| {
         options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part))

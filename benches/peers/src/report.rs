@@ -80,7 +80,7 @@ pub(crate) fn line(row: &Row) -> String {
 }
 
 /// The rows of the README's table and of the plot, by the beginning of their names. All others are in `table.md`.
-const CHOSEN: [&str; 27] = [
+const CHOSEN: [&str; 30] = [
     "model/polled/1/",
     "model/polled/100/",
     "model/tasks/100/",
@@ -107,6 +107,9 @@ const CHOSEN: [&str; 27] = [
     "congested/sender/33ms/p50/",
     "congested/sender/33ms/p99/",
     "congested/loss/1s/p99/",
+    "far/loss-1/p50/",
+    "far/loss-1/p99/",
+    "far/loss-1/goodput/",
     "quic/smoq-quinn/1200/",
 ];
 

@@ -1,6 +1,7 @@
-//! The load generator, in processes of its own: one publisher, some viewers, idle connections, busy loops. It is built
-//! on smoq-quinn and speaks moq-lite-05, so that every relay gets the same load.
+//! The load generator, in processes of its own: one publisher, some viewers, idle connections, a long path, busy loops.
+//! It is built on smoq-quinn and speaks moq-lite-05, so that every relay gets the same load.
 
+pub(crate) mod far;
 pub(crate) mod idle;
 pub(crate) mod publish;
 pub(crate) mod view;
@@ -29,6 +30,8 @@ pub(crate) enum Role {
     View(view::Options),
     /// Holds connections
     Idle(idle::Options),
+    /// Carries packets between viewers and a relay far away
+    Far(far::Options),
     /// Keeps a core busy
     Busy,
 }
@@ -40,6 +43,7 @@ impl Role {
             Self::Publish(options) => runtime.block_on(publish::run(options)),
             Self::View(options) => runtime.block_on(view::run(options)),
             Self::Idle(options) => runtime.block_on(idle::run(options)),
+            Self::Far(options) => far::run(&options),
             Self::Busy => loop {
                 std::hint::spin_loop();
             },

@@ -52,7 +52,7 @@ pub(crate) fn cases(quick: bool, relays: &Relays) -> Vec<Case> {
 }
 
 /// How old frames are when they are read.
-fn ages(name: &str, traffic: Traffic, relays: &Relays) -> Case {
+pub(super) fn ages(name: &str, traffic: Traffic, relays: &Relays) -> Case {
     let mut metrics = vec![
         lower("p50", "ms"),
         lower("p99", "ms"),

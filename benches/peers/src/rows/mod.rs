@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod congested;
 pub(crate) mod cores;
+pub(crate) mod far;
 pub(crate) mod heap;
 pub(crate) mod idle;
 pub(crate) mod polled;

@@ -27,6 +27,8 @@ pub(crate) struct Traffic {
     pub(crate) urgent: bool,
     /// Between relay and viewers; `None`: everything is on this machine.
     pub(crate) link: Option<Link>,
+    /// Viewers reach the relay by a path of 20 ms in each direction that loses so many of a thousand packets to them.
+    pub(crate) far: Option<u64>,
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
@@ -67,6 +69,7 @@ impl Traffic {
             max_age: Duration::from_secs(10),
             urgent: false,
             link: None,
+            far: None,
             warm_up: Duration::from_millis(warm_up),
             time: Duration::from_millis(time),
         }
@@ -91,9 +94,19 @@ impl Traffic {
         arguments.extend(urgent.clone());
         let mut publisher = Process::role(&at_relay, &arguments)?;
         let progress = publisher.line()?;
+        let far = self.far.map(|losses| {
+            let arguments =
+                ["far".into(), format!("--relay={}", relay.addr), format!("--losses={losses}")];
+            Process::role(&at_relay, &arguments)
+        });
+        let mut far = far.transpose()?;
+        let addr = match &mut far {
+            Some(far) => far.line()?,
+            None => relay.addr.to_string(),
+        };
         let mut arguments = vec![
             "view".into(),
-            format!("--relay={}", relay.addr),
+            format!("--relay={addr}"),
             format!("--viewers={}", self.viewers),
             format!("--max-age-ms={}", self.max_age.as_millis()),
         ];
