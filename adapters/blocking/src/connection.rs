@@ -511,26 +511,26 @@ impl Connection {
             moq.driver.handle(moq.clock.instant(now), Input::Closed { error });
             turn.again = true;
         }
-        if let Some(mut closing) = self.closing.take() {
-            let is_over = self.quic.is_closed() || closing.until <= now;
+        if let Some(closing) = self.closing.take() {
+            let is_closed = self.quic.is_closed();
+            let is_late = closing.until <= now;
             let is_known = match closing.waits_for {
-                WaitsFor::Everything => is_over || self.sending.is_delivered(&mut self.quic),
+                WaitsFor::Everything => is_closed || self.sending.is_delivered(&mut self.quic),
                 // QUIC acknowledges what the peer has not read yet. When it has, it ends its half as well
                 // (draft-ietf-webtrans-http3, Session Termination).
                 WaitsFor::Capsule(stream) => {
                     self.sending.is_acknowledged(stream) && self.has_ended(stream)
                 }
             };
-            if !is_over {
-                if let (true, WaitsFor::Everything) = (is_known, &closing.waits_for) {
-                    if let Some(stream) = self.close_http(closing.code, closing.reason) {
-                        closing.waits_for = WaitsFor::Capsule(stream);
-                        self.closing = Some(closing);
-                        return;
-                    }
-                }
-                if !is_known {
-                    self.closing = Some(closing);
+            if !is_closed && !is_known && !is_late {
+                self.closing = Some(closing);
+                return;
+            }
+            if let (false, WaitsFor::Everything) = (is_closed, &closing.waits_for) {
+                // Also to a peer that does not read what was sent: it would not learn why it is over.
+                if let Some(stream) = self.close_http(closing.code, closing.reason) {
+                    let waits_for = WaitsFor::Capsule(stream);
+                    self.closing = Some(Closing::new(now, closing.code, closing.reason, waits_for));
                     return;
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::{SendStream, StreamId, WriteError};
 use smoq::stream::Code;
-use smoq_quic::FLUSH_TIMEOUT;
+use smoq_quic::{CAPSULE_TIMEOUT, FLUSH_TIMEOUT};
 
 /// A close that waits for acknowledgements, because CONNECTION_CLOSE discards what is in flight.
 pub(crate) struct Closing {
@@ -27,7 +27,11 @@ pub(crate) enum WaitsFor {
 
 impl Closing {
     pub(crate) fn new(now: Instant, code: Code, reason: &'static str, waits_for: WaitsFor) -> Self {
-        Self { code, reason, waits_for, until: now + FLUSH_TIMEOUT }
+        let time = match waits_for {
+            WaitsFor::Everything => FLUSH_TIMEOUT,
+            WaitsFor::Capsule(_) => CAPSULE_TIMEOUT,
+        };
+        Self { code, reason, waits_for, until: now + time }
     }
 }
 

@@ -16,6 +16,10 @@ use crate::config::STREAMS;
 /// A connection that the peer closed is given the same time to hand over what it received before the close.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a close on WebTransport waits after that until the peer has read that the session is over: 3 s. A browser may be
+/// busy, and a page that does not read it takes the connection for lost.
+pub const CAPSULE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The version that TLS agreed on, from the handshake data of a quinn or quinn-proto connection.
 ///
 /// A peer without ALPN can only speak the oldest versions of moq-lite, which settle on one by a SETUP message.

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{
@@ -18,7 +19,9 @@ use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
 use smoq_quic::webtransport::Event;
-use smoq_quic::{FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, stream_code};
+use smoq_quic::{
+    CAPSULE_TIMEOUT, FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, stream_code,
+};
 
 use crate::streams::{FIRST_STREAM, Stream, Streams};
 
@@ -539,18 +542,26 @@ impl Round<'_, '_> {
     /// Waits until the peer has acknowledged everything, because a close discards what is in flight, and until it
     /// knows of the close on WebTransport.
     async fn flush(&mut self, code: Code, reason: &str) {
-        let mut timer = self.timer.runtime.new_timer(self.timer.runtime.now() + FLUSH_TIMEOUT);
-        let streams = &mut self.streams;
-        let mut flushed = pin!(async {
-            if code == Code::default() {
-                streams.flushed().await;
-            }
-            streams.close_http(code, reason).await;
-        });
-        poll_fn(|cx| match flushed.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => timer.as_mut().poll(cx),
-        })
-        .await;
+        let (runtime, streams) = (&self.timer.runtime, &mut self.streams);
+        if code == Code::default() {
+            within(FLUSH_TIMEOUT, runtime, streams.flushed()).await;
+        }
+        // Also to a peer that does not read what was sent: it would not learn why it is over.
+        within(CAPSULE_TIMEOUT, runtime, streams.close_http(code, reason)).await;
     }
+}
+
+/// Waits for a future, but not longer than that.
+async fn within(
+    time: Duration,
+    runtime: &Arc<dyn quinn::Runtime>,
+    future: impl Future<Output = ()>,
+) {
+    let mut timer = runtime.new_timer(runtime.now() + time);
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => timer.as_mut().poll(cx),
+    })
+    .await;
 }

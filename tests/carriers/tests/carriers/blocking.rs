@@ -11,7 +11,8 @@ use std::time::Duration;
 use smoq::{
     Client, CloseReason, Error, Origin, OriginProducer, Server, Subscription, Version, Versions,
 };
-use smoq_blocking::{Budget, Endpoint, Event};
+use smoq_blocking::{Budget, Endpoint, Event, config};
+use smoq_quic::Identity;
 use smoq_web_transport::connect;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -19,9 +20,9 @@ use crate::carriers::dial_web_socket;
 use crate::ends::bounded;
 
 /// An endpoint on a thread of its own, which reports its events.
-struct Host {
-    address: SocketAddr,
-    events: UnboundedReceiver<Event>,
+pub(crate) struct Host {
+    pub(crate) address: SocketAddr,
+    pub(crate) events: UnboundedReceiver<Event>,
     is_stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,6 +36,19 @@ impl Host {
         let address = listener.local_addr().unwrap();
         let mut net = Endpoint::new(any).unwrap();
         net.listen_web_socket(listener, &server.with_versions(every)).unwrap();
+        Self::of(net, address)
+    }
+
+    /// Clients join by QUIC.
+    pub(crate) fn on_quic(server: &Server) -> Self {
+        let identity = Identity::self_signed(["localhost"]).unwrap();
+        let tls = config::server(&identity, server.versions()).unwrap();
+        let net = Endpoint::bind((Ipv4Addr::LOCALHOST, 0).into(), tls, server).unwrap();
+        let address = net.local_addr().unwrap();
+        Self::of(net, address)
+    }
+
+    fn of(mut net: Endpoint, address: SocketAddr) -> Self {
         let (report, events) = unbounded_channel();
         let is_stopped = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({

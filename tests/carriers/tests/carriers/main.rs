@@ -1,6 +1,7 @@
 //! Sessions of smoq-web-transport on published transports, on loopback.
 
 mod blocking;
+mod browsers;
 mod carriers;
 mod crowd;
 mod ends;
