@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use moqtap_client::dispatch::{
-    AnyArrival, AnyClientConfig, AnyConnection, AnyFetchReader, AnyRequest, AnySubgroupReader,
-    AnyTransportType, ErrorCause, FetchRange, JoiningStart,
+    AnyArrival, AnyClientConfig, AnyConnection, AnyFetchReader, AnyInboundRequest, AnyRequest,
+    AnySubgroupReader, AnyTransportType, ErrorCause, FetchRange, JoiningStart,
 };
 use moqtap_codec::kvp::{KeyValuePair, KvpValue};
 use moqtap_codec::types::{FilterType, Forward, GroupOrder, TrackNamespace};
@@ -50,6 +50,11 @@ tests! {
     it_offers_in_20: offers(Draft20, Draft16);
     it_offers_in_21: offers(Draft21, Draft15);
     it_offers_in_22: offers(Draft22, Draft14);
+    it_asks_for_tracks_in_18: asks_for_tracks(Draft18, Draft18);
+    it_asks_for_tracks_in_19: asks_for_tracks(Draft19, Draft15);
+    it_asks_for_tracks_in_20: asks_for_tracks(Draft20, Draft17);
+    it_asks_for_tracks_in_21: asks_for_tracks(Draft21, Draft18);
+    it_asks_for_tracks_in_22: asks_for_tracks(Draft22, Draft16);
 }
 
 /// Announcements, subscriptions, every kind of FETCH, and refusals.
@@ -150,6 +155,114 @@ async fn offers(draft: DraftVersion, reader: DraftVersion) {
     transfer(&client, &reader).await;
     client.close(0, b"");
     reader.close(0, b"");
+}
+
+/// It is offered each track below a prefix, of the relay and of another such client: those that there are, and one that
+/// comes later. It accepts one and refuses the others, which changes nothing else.
+async fn asks_for_tracks(draft: DraftVersion, publisher: DraftVersion) {
+    let (origin, address) = relay();
+    let mut broadcast = origin.create_broadcast("room/alice").unwrap();
+    let _track = broadcast.create_track("video").unwrap();
+    let mut client = connect(address, publisher).await;
+    let (room, audio) = (namespace("room/bob"), b"audio".to_vec());
+    let alias = VarInt::from_u64(77).unwrap();
+    let mut offer = client.publish(room.clone(), audio, alias, Forward::Forward).await.unwrap();
+    answers(&mut client, &mut offer, &["PublishOk RequestOk"]).await;
+
+    let mut reader = connect(address, draft).await;
+    let mut tracks = reader.subscribe_tracks(namespace("room"), Forward::Forward).await.unwrap();
+    answers(&mut reader, &mut tracks, &["RequestOk"]).await;
+    let mut accepted = Vec::new();
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let (name, mut published) = published(&mut reader).await;
+        if name == "room/bob:audio" {
+            answer(&mut reader, &mut published, true).await;
+            // To drop it would reset its stream.
+            accepted.push(published);
+        } else {
+            answer(&mut reader, &mut published, false).await;
+        }
+        names.push(name);
+    }
+    names.sort();
+    assert_eq!(names, ["room/alice:video", "room/bob:audio"]);
+    // Until the relay resumes the track, it takes no group of it.
+    let is_resumed =
+        |update| format!("{update:?}").contains("VarInt(16), value: Varint(VarInt(1))");
+    while !is_resumed(within("an update", client.recv_response(&mut offer)).await.unwrap()) {}
+    transfer(&client, &reader).await;
+
+    let alias = VarInt::from_u64(78).unwrap();
+    let chat = client.publish(room, b"chat".to_vec(), alias, Forward::Forward).await;
+    let mut chat = chat.unwrap();
+    answers(&mut client, &mut chat, &["PublishOk RequestOk"]).await;
+    let (name, mut late) = published(&mut reader).await;
+    assert_eq!(name, "room/bob:chat");
+    answer(&mut reader, &mut late, false).await;
+    // The session goes on.
+    let mut status = reader.track_status(namespace("room/bob"), b"audio".to_vec()).await.unwrap();
+    answers(&mut reader, &mut status, &["RequestOk"]).await;
+    client.close(0, b"");
+    reader.close(0, b"");
+}
+
+macro_rules! requests_of_the_relay {
+    ($($draft:ident $module:ident),*) => {
+        /// The name of the next track that the relay offers, and the request. The facade would refuse it.
+        async fn published(client: &mut AnyConnection) -> (String, AnyInboundRequest) {
+            loop {
+                match client {
+                    $(AnyConnection::$draft(it) => {
+                        use moqtap_codec::$module::message::ControlMessage;
+                        let accepted = within("PUBLISH", it.accept_request_stream()).await;
+                        let (message, stream) = accepted.unwrap();
+                        let mut request = AnyInboundRequest::$draft(stream);
+                        match message {
+                            ControlMessage::Publish(offer) => {
+                                let fields = offer.track_namespace.0.join(&b'/');
+                                let name = [fields, offer.track_name].join(&b':');
+                                return (String::from_utf8(name).unwrap(), request);
+                            }
+                            // The relay asks for broadcasts.
+                            _ => answer(client, &mut request, false).await,
+                        }
+                    })*
+                    other => panic!("{:?}", other.draft()),
+                }
+            }
+        }
+
+        /// Accepts a request of the relay, or refuses it.
+        async fn answer(client: &mut AnyConnection, request: &mut AnyInboundRequest, accept: bool) {
+            match (client, request) {
+                $((AnyConnection::$draft(it), AnyInboundRequest::$draft(stream)) => {
+                    use moqtap_codec::$module::message::{RequestError, RequestOk};
+                    let [code, never] = [0x20, 0].map(|it| VarInt::from_u64(it).unwrap());
+                    let answered = match accept {
+                        true => {
+                            let (parameters, track_properties) = Default::default();
+                            let ok = RequestOk { parameters, track_properties };
+                            it.respond_ok(stream, ok).await
+                        }
+                        false => {
+                            let (reason_phrase, redirect) = Default::default();
+                            let (error_code, retry_interval) = (code, never);
+                            let error =
+                                RequestError { error_code, retry_interval, reason_phrase, redirect };
+                            it.respond_error(stream, error).await
+                        }
+                    };
+                    answered.unwrap();
+                })*
+                (client, _) => panic!("{:?}", client.draft()),
+            }
+        }
+    };
+}
+
+requests_of_the_relay! {
+    Draft18 draft18, Draft19 draft19, Draft20 draft20, Draft21 draft21, Draft22 draft22
 }
 
 /// The load of the relay: subgroups of a track, with the ids of their objects.
