@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use smoq::coding::ietf::{
-    Draft, Message, Parameters, Publish, PublishDone, RequestOk, Setup, SubscribeNamespace,
-    TRACK_ENDED, TrackProperties, frame_message,
+    Draft, Message, Parameters, Publish, PublishDone, RequestOk, Setup, Subscribe,
+    SubscribeNamespace, TRACK_ENDED, TrackProperties, frame_message,
 };
 use smoq::machine::Input;
 use smoq::stream::{Code, Dir, Side, StreamId};
@@ -378,5 +378,49 @@ fn a_relay_offers_what_it_was_offered() {
         let ended = viewers[1].said(offers[0].0);
         assert!(matches!(ended[..], [Message::PublishDone(_)]), "{version}: {ended:?}");
         assert!(viewers[1].session.try_closed().is_pending());
+    }
+}
+
+fn subscribe(id: u64, broadcast: &str, track: &str) -> Message {
+    let (namespace, track) = (broadcast.into(), track.into());
+    Message::Subscribe(Subscribe { id, namespace, track, parameters: Parameters::default() })
+}
+
+/// D22-7-6-MUST-234, -MUST-NOT-235: a relay holds a SUBSCRIBE until a publisher offers the track. Its sender gets
+/// SUBSCRIBE_OK and no PUBLISH, and PUBLISH of the other tracks. Other peers get all of them.
+#[test]
+fn a_track_is_not_offered_to_its_subscriber() {
+    for version in DRAFTS {
+        let origin = Origin::default().produce();
+        let relay = || Server::new().with_consume(origin.clone()).with_publish(origin.consume());
+        let _store = origin.dynamic("room").unwrap();
+        let mut viewer = Peer::viewer(&origin, version);
+        viewer.ask(0, "room");
+        let held = viewer.open(Dir::Bi, &subscribe(2, "room/alice", "video"));
+        assert_eq!(viewer.said(held), [], "{version}: it is held");
+        let given_up = viewer.open(Dir::Bi, &subscribe(4, "room/alice", "audio"));
+        viewer.driver.handle(Instant::ZERO, Input::Reset { id: given_up, code: Code::new(1) });
+        let mut other = Peer::viewer(&origin, version);
+        other.ask(0, "");
+
+        let mut publisher = Peer::new(&relay(), version);
+        publisher.open(Dir::Bi, &publish(0, "video"));
+        publisher.open(Dir::Bi, &publish(2, "audio"));
+        settle(&mut publisher, &mut viewer);
+        settle(&mut publisher, &mut other);
+        assert_eq!(viewer.names(), ["room/alice:audio"], "{version}");
+        let said = viewer.said(held);
+        assert!(matches!(said[..], [Message::SubscribeOk(_)]), "{version}: {said:?}");
+        assert_eq!(other.names(), ["room/alice:video", "room/alice:audio"], "{version}");
+
+        // A running subscription counts as well, until it ends; and not one of another track with this name.
+        let mut late = Peer::viewer(&origin, version);
+        let running = late.open(Dir::Bi, &subscribe(0, "room/alice", "audio"));
+        settle(&mut publisher, &mut late);
+        assert!(matches!(late.said(running)[..], [Message::SubscribeOk(_)]), "{version}");
+        late.ask(2, "room");
+        settle(&mut publisher, &mut late);
+        assert_eq!(late.names(), ["room/alice:video"], "{version}");
+        assert!(late.session.try_closed().is_pending());
     }
 }

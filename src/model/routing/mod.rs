@@ -14,6 +14,6 @@ pub use origin::{
     Announce, BroadcastRequest, Origin, OriginConsumer, OriginDynamic, OriginProducer,
 };
 pub(crate) use origin::{
-    AnnounceReader, PeerAdmission, PeerRequester, PendingBroadcast, RoutedBroadcast,
+    AnnounceReader, PeerAdmission, PeerRequester, PeerTracks, PendingBroadcast, RoutedBroadcast,
 };
 pub(crate) use table::{AnnounceFilter, AnnounceQuota};

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use crate::Instant;
 use crate::census::census;
 use crate::machine::{Announcement, Command, RequestKey, Token};
-use crate::model::routing::{AnnounceQuota, AnnounceReader};
+use crate::model::routing::{AnnounceQuota, AnnounceReader, PeerTracks};
 
 /// The requests of the peer for announcements, by slot.
 #[derive(Default)]
@@ -99,12 +99,12 @@ impl AnnounceSenders {
         Some(Command::AcceptAnnounce { request, reader, active })
     }
 
-    /// The next announcement of a reader.
-    pub(crate) fn next(&mut self, reader: Token) -> Option<Announcement> {
+    /// The next announcement of a reader, for a peer that `has` these tracks.
+    pub(crate) fn next(&mut self, reader: Token, has: &PeerTracks) -> Option<Announcement> {
         let (quota, slot) = (self.quota(), reader.slot as usize);
         let AnnounceSender { reader, waker, .. } = self.visit(slot)?;
         let before = reader.announced();
-        let next = reader.poll_next(Some(waker), quota);
+        let next = reader.poll_next(Some(waker), quota, has);
         let (after, deadline) = (reader.announced(), reader.deadline());
         match reader.is_over_quota() {
             true => self.left_out |= self.short.insert(slot),

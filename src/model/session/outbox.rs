@@ -10,6 +10,7 @@ use crate::machine::{
     Supply, Token,
 };
 use crate::model::cache::{GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
+use crate::model::routing::PeerTracks;
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
 use crate::{Error, Subscription, TrackInfo};
@@ -18,6 +19,8 @@ use crate::{Error, Subscription, TrackInfo};
 #[derive(Default)]
 pub(crate) struct Outbox {
     pub(super) announcing: AnnounceSenders,
+    /// The tracks that the peer subscribed to.
+    pub(super) has: PeerTracks,
     serves: Vec<Option<ServedTrack>>,
     /// The number of served tracks.
     serving: usize,
@@ -122,6 +125,7 @@ impl Outbox {
 
     /// Adds a track that the peer subscribed to.
     pub(crate) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+        self.has.serve(&track);
         self.add(request, track, waker, ServePhase::Accept);
     }
 
@@ -304,6 +308,9 @@ impl Outbox {
     fn end_serve(&mut self, slot: usize) -> Option<ServedTrack> {
         let serve = self.serves.get_mut(slot)?.take()?;
         self.serving -= 1;
+        if serve.step != ServePhase::Query {
+            self.has.end(&serve.track);
+        }
         Some(serve)
     }
 
@@ -515,7 +522,7 @@ impl Source for Outbox {
     }
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
-        self.announcing.next(reader)
+        self.announcing.next(reader, &self.has)
     }
 }
 
@@ -535,6 +542,6 @@ census! { each ServedFetch { counts: group; plain: request, track, priority, wan
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
-    within: announcing, serves, answers, groups;
+    within: announcing, has, serves, answers, groups;
     plain: serving, group_wakers;
 } }

@@ -156,6 +156,11 @@ impl TrackConsumer {
         query
     }
 
+    /// A number that no other track has at the same time.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.reader.shared).addr()
+    }
+
     /// The name of the track in its broadcast.
     pub fn name(&self) -> &str {
         &self.reader.shared.name

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
+use super::peer_tracks::PeerTracks;
 use super::shared::OriginShared;
 use super::track_watch::TrackWatch;
 use crate::census::census;
@@ -33,9 +34,10 @@ impl AnnounceReader {
         Self { shared, reader, promised: 0, stand_ins: (0, 0), tracks: None }
     }
 
-    /// From now on the tracks of the broadcasts are announced, instead of the broadcasts, to a peer with this horizon.
-    pub(crate) fn announce_tracks(&mut self, horizon: Horizon) {
-        self.tracks = Some(Box::new(TrackWatch::new(horizon)));
+    /// From now on the tracks of the broadcasts below `prefix` are announced, instead of the broadcasts, to a peer with this
+    /// horizon.
+    pub(crate) fn announce_tracks(&mut self, prefix: &Path, horizon: Horizon) {
+        self.tracks = Some(Box::new(TrackWatch::new(prefix.clone(), horizon)));
     }
 
     /// Counts the broadcasts, up to `most`, and promises that many announcements. `None` means to
@@ -48,11 +50,12 @@ impl AnnounceReader {
 
     /// The next announcement: first as many active ones as were promised, then coalesced changes.
     /// An active announcement for an active path is a change of its hops or cost. When the `quota`
-    /// is used up, only announced broadcasts change.
+    /// is used up, only announced broadcasts change. Tracks that the peer `has` are left out.
     pub(crate) fn poll_next(
         &mut self,
         waker: Option<&Waker>,
         quota: AnnounceQuota,
+        has: &PeerTracks,
     ) -> Poll<Announcement> {
         if let Some(announcement) = self.stand_in() {
             return Poll::Ready(announcement);
@@ -60,7 +63,7 @@ impl AnnounceReader {
         let Self { shared, reader, promised, tracks, .. } = self;
         let now = shared.cache.now();
         if let (Some(tracks), Some(waker)) = (tracks, waker) {
-            return tracks.poll_next(waker, || {
+            return tracks.poll_next(waker, has, || {
                 shared.read(reader, Some(waker), |reader, state| {
                     reader.next(&mut state.table, now, quota)
                 })
@@ -79,7 +82,7 @@ impl AnnounceReader {
                 self.promised -= u64::from(is_active && self.promised > 0);
                 Poll::Ready(announcement)
             }
-            None => self.poll_next(waker, quota),
+            None => self.poll_next(waker, quota, has),
         }
     }
 

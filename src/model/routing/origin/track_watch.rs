@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
+use super::peer_tracks::PeerTracks;
 use crate::Path;
 use crate::census::census;
 use crate::machine::{Announcement, FramePosition};
@@ -18,6 +19,8 @@ const STEP: usize = 256;
 /// Reads the tracks of the broadcasts that a reader of announcements finds. Only broadcasts that have something new are
 /// visited.
 pub(super) struct TrackWatch {
+    /// The prefix that the peer asked for.
+    prefix: Path,
     horizon: Horizon,
     broadcasts: Slab<WatchedBroadcast>,
     by_suffix: BTreeMap<Path, Key>,
@@ -39,20 +42,22 @@ struct WatchedBroadcast {
 }
 
 impl TrackWatch {
-    pub(super) fn new(horizon: Horizon) -> Self {
+    pub(super) fn new(prefix: Path, horizon: Horizon) -> Self {
         let (broadcasts, by_suffix, ready) = Default::default();
-        Self { horizon, broadcasts, by_suffix, ready }
+        Self { prefix, horizon, broadcasts, by_suffix, ready }
     }
 
-    /// The next track. `change` returns the next change of the broadcasts, and registers the waker if there is none.
+    /// The next track that the peer does not have. `change` returns the next change of the broadcasts, and registers the
+    /// waker if there is none.
     pub(super) fn poll_next(
         &mut self,
         waker: &Waker,
+        has: &PeerTracks,
         mut change: impl FnMut() -> Poll<(Path, RouteChange<BroadcastConsumer>)>,
     ) -> Poll<Announcement> {
         for _ in 0..STEP {
             if let Some(slot) = self.ready.pop() {
-                if let Some(track) = self.next_of(slot as usize) {
+                if let Some(track) = self.next_of(slot as usize, has) {
                     return Poll::Ready(track);
                 }
                 continue;
@@ -105,7 +110,7 @@ impl TrackWatch {
     }
 
     /// The next track of a broadcast.
-    fn next_of(&mut self, slot: usize) -> Option<Announcement> {
+    fn next_of(&mut self, slot: usize, has: &PeerTracks) -> Option<Announcement> {
         let (key, watched) = self.broadcasts.at(slot)?;
         let waker = watched.waker.clone();
         if watched.is_hidden {
@@ -131,6 +136,9 @@ impl TrackWatch {
             }
             Poll::Ready(info) => {
                 waker.wake_by_ref();
+                if has.contains(&self.prefix.join(&watched.suffix), &track) {
+                    return None;
+                }
                 let (suffix, largest) =
                     (watched.suffix.clone(), track.last_position(FramePosition::MAX));
                 Some(Announcement::Track {
@@ -144,5 +152,5 @@ impl TrackWatch {
     }
 }
 
-census! { TrackWatch { counts: by_suffix; within: broadcasts; plain: horizon, ready; } }
+census! { TrackWatch { counts: by_suffix; within: broadcasts; plain: prefix, horizon, ready; } }
 census! { each WatchedBroadcast { counts: found; plain: suffix, broadcast, names, is_hidden, waker; } }

@@ -30,7 +30,7 @@ impl Driver {
         };
         let mut reader = origin.reader(prefix, self.horizon(), self.announce_filter(hidden));
         if tracks {
-            reader.announce_tracks(self.horizon());
+            reader.announce_tracks(prefix, self.horizon());
         }
         let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
         let is_counted = self.version.counts_announcements();
@@ -102,7 +102,7 @@ impl Driver {
         if let Err(error) = &result {
             log::broke(self.id, "request", error);
         }
-        self.waiting.remove(&request.slot());
+        self.stop_waiting(request.slot());
         self.inbox.offers.remove(request.slot());
         if let Some(track) = self.outbox.end_request(request.slot()) {
             self.keep_queried(track);

@@ -20,6 +20,7 @@ pub(crate) type WaitingRequests = BTreeMap<usize, WaitingRequest>;
 /// A request that waits for its broadcast.
 pub(crate) struct WaitingRequest {
     request: RequestKey,
+    broadcast: Path,
     track: Box<str>,
     kind: TrackRequestKind,
     pending: PendingBroadcast,
@@ -70,7 +71,11 @@ impl Driver {
             Ok(RoutedBroadcast::Pending(pending)) => {
                 let slot = request.slot();
                 let waker = self.ready.waker(ready_key(WAITING, slot as u32));
-                let waiting = WaitingRequest { request, track: track.into(), kind, pending, waker };
+                let (broadcast, track) = (broadcast.clone(), Box::<str>::from(track));
+                if let TrackRequestKind::Subscribe(_) = kind {
+                    self.outbox.has.wait(broadcast.clone(), track.clone(), slot);
+                }
+                let waiting = WaitingRequest { request, broadcast, track, kind, pending, waker };
                 self.waiting.insert(slot, waiting);
                 self.waiting_changed(slot);
             }
@@ -82,13 +87,21 @@ impl Driver {
     pub(crate) fn waiting_changed(&mut self, slot: usize) {
         let Some(waiting) = self.waiting.get_mut(&slot) else { return };
         let Poll::Ready(answer) = waiting.pending.poll(Some(&waiting.waker)) else { return };
-        let Some(WaitingRequest { request, track, kind, .. }) = self.waiting.remove(&slot) else {
-            return;
-        };
+        let Some((request, track, kind)) = self.stop_waiting(slot) else { return };
         match answer {
             Ok(broadcast) => self.serve(request, &broadcast, &track, kind),
             Err(error) => self.refuse(request, error),
         }
+    }
+
+    /// A request does not wait any more.
+    pub(crate) fn stop_waiting(
+        &mut self,
+        slot: usize,
+    ) -> Option<(RequestKey, Box<str>, TrackRequestKind)> {
+        let WaitingRequest { request, broadcast, track, kind, .. } = self.waiting.remove(&slot)?;
+        self.outbox.has.stop_waiting(broadcast, track.clone(), slot);
+        Some((request, track, kind))
     }
 
     /// The peer changed its subscription before the track was found. Returns whether the request is

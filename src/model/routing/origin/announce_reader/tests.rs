@@ -41,7 +41,9 @@ fn behind(session: u64) -> Horizon {
 /// Everything that a reader returns, as text with the cost.
 fn read(reader: &mut AnnounceReader) -> Vec<String> {
     let mut out = Vec::new();
-    while let Poll::Ready(announcement) = reader.poll_next(None, AnnounceQuota::ENDLESS) {
+    while let Poll::Ready(announcement) =
+        reader.poll_next(None, AnnounceQuota::ENDLESS, &PeerTracks::default())
+    {
         out.push(match announcement {
             Announcement::Active { suffix, cost, .. } => format!("+{suffix} {}", cost.warm),
             Announcement::Ended { suffix } => format!("-{suffix}"),
@@ -79,7 +81,7 @@ fn as_many_announcements_follow_as_were_promised() {
     assert_eq!(count(&mut reader), 5);
     drop((first, third));
     let _sixth = origin.create_broadcast("room/c").unwrap();
-    let mut next = || match reader.poll_next(None, AnnounceQuota::ENDLESS) {
+    let mut next = || match reader.poll_next(None, AnnounceQuota::ENDLESS, &PeerTracks::default()) {
         Poll::Ready(Announcement::Active { suffix, hops, .. }) => {
             assert!(hops.is_empty() || hops.len() == Hops::MAX);
             format!("{}{suffix}", if hops.is_empty() { "+" } else { "full " })
@@ -383,7 +385,10 @@ fn a_prefix_that_is_not_allowed_shows_nothing() {
     let consumer = origin.consume().scope(&[Path::new("hall")]).unwrap();
     let mut reader = consumer.reader(&Path::new("room"), within(0), AnnounceFilter::default());
     assert_eq!(
-        (count(&mut reader), reader.poll_next(None, AnnounceQuota::ENDLESS)),
+        (
+            count(&mut reader),
+            reader.poll_next(None, AnnounceQuota::ENDLESS, &PeerTracks::default())
+        ),
         (0, Poll::Pending)
     );
     let mut above = consumer.reader(&Path::root(), within(0), AnnounceFilter::default());
@@ -427,4 +432,31 @@ fn an_origin_works_after_a_panic_under_its_lock() {
     assert!(panicked.is_err() && origin.shared.state.is_poisoned());
     let _broadcast = origin.create_broadcast("a").unwrap();
     assert!(origin.consume().broadcast("a").is_some());
+}
+
+/// D22-7-6-MUST-NOT-235: the peer subscribed to a track that is not known yet. Other tracks and broadcasts with a part of
+/// these names are announced.
+#[test]
+fn a_track_that_the_peer_awaits_is_not_announced() {
+    let origin = origin();
+    let mut reader =
+        origin.consume().reader(&Path::new("room"), within(0), AnnounceFilter::default());
+    reader.announce_tracks(&Path::new("room"), within(0));
+    let mut has = PeerTracks::default();
+    has.wait("room/alice".into(), "video".into(), 7);
+    has.wait("room/bob".into(), "chat".into(), 9);
+    has.stop_waiting("room/bob".into(), "chat".into(), 9);
+    let mut alice = origin.create_broadcast("room/alice").unwrap();
+    let mut bob = origin.create_broadcast("room/bob").unwrap();
+    let names = ["video", "vide", "video2"];
+    let _tracks = names.map(|name| alice.create_track(name).unwrap());
+    let _others = ["chat", "video"].map(|name| bob.create_track(name).unwrap());
+    let mut next = || match reader.poll_next(Some(Waker::noop()), AnnounceQuota::ENDLESS, &has) {
+        Poll::Ready(Announcement::Track { suffix, track, .. }) => format!("{suffix}:{track}"),
+        _ => String::new(),
+    };
+    let mut announced: Vec<_> = std::iter::repeat_with(&mut next).take(4).collect();
+    announced.sort();
+    assert_eq!(announced, ["alice:vide", "alice:video2", "bob:chat", "bob:video"]);
+    assert_eq!(next(), "");
 }
