@@ -8,15 +8,15 @@ use super::command::Command;
 use super::config::Config;
 use super::engine::publishing::SendAs;
 use super::engine::{
-    CONTROL_PRIORITY, Core, Dialect, GroupRef, SessionState, Timer, Work, events, fetching, groups,
-    publishing, subscribing,
+    CONTROL_PRIORITY, Core, Dialect, GroupRef, OutgoingFetch, SessionState, Timer, Work, events,
+    fetching, groups, publishing, subscribing,
 };
 use super::event::Event;
 use super::guards::{Datagram, Open, OpenTarget, Write, WriteTarget};
 use super::ietf::{self, Ietf};
 use super::io::{Action, Input};
 use super::lite::{self, Lite};
-use super::run::MAX_BURST;
+use super::run::{FrameRange, MAX_BURST};
 use super::source::Source;
 use crate::census::census;
 use crate::error::Error;
@@ -344,6 +344,18 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         }
         Command::EndRange { request, gap } => {
             fetching::push_part(dialect, core, request.into(), None, gap);
+        }
+        Command::Fetch {
+            fetch,
+            broadcast,
+            track,
+            priority,
+            sequence,
+            first_frame: first,
+            last_frame: last,
+        } => {
+            let wanted = OutgoingFetch::new(priority, sequence, FrameRange { first, last });
+            fetching::begin(dialect, core, fetch, (broadcast, track), wanted);
         }
         Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),
         Command::GroupReady { request, sequence } => {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::core::Core;
-use super::fetches::{AnswerStream, IncomingFetch};
+use super::fetches::{AnswerStream, FetchId, IncomingFetch, OutgoingFetch};
 use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscription;
 use super::recv_streams::GroupHeader;
@@ -172,6 +172,15 @@ pub(crate) trait FetchDialect {
         frames: Option<u64>,
         ends_track: bool,
     ) -> Option<AnswerStream>;
+
+    /// Sends FETCH for a group of a track. Returns its request.
+    fn fetch(
+        &mut self,
+        core: &mut Core,
+        fetch: FetchId,
+        names: (Path, Box<str>),
+        wanted: &OutgoingFetch,
+    ) -> Result<Key, Error>;
 
     /// The group that answers the peer's FETCH is out, up to this frame.
     fn on_fetch_sent(&mut self, _core: &mut Core, _key: Key, _end: u64) {}

@@ -81,3 +81,9 @@ pub(crate) struct OutgoingFetch {
     /// The group stream, once the answer begins.
     pub(crate) group: Option<Key>,
 }
+
+impl OutgoingFetch {
+    pub(crate) fn new(priority: u8, sequence: u64, range: FrameRange) -> Self {
+        Self { request: Key::default(), priority, sequence, range, group: None }
+    }
+}

@@ -1,8 +1,10 @@
 //! FETCH in both directions: its answer and its end.
 
+use alloc::boxed::Box;
+
 use super::core::Core;
-use super::dialect::Dialect;
-use super::fetches::{AnswerStream, FetchId};
+use super::dialect::{Dialect, FetchDialect};
+use super::fetches::{AnswerStream, FetchId, OutgoingFetch};
 use super::groups;
 use super::publishing;
 use super::schedule::{GroupRef, ReleasedGroup};
@@ -10,8 +12,36 @@ use crate::error::Error;
 use crate::machine::event::{Event, FramePosition, GroupKey, RequestKey};
 use crate::machine::io::Action;
 use crate::machine::source::Token;
+use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
+
+/// The application asks for a group. A failure is reported like any other end of a FETCH.
+pub(crate) fn begin(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    fetch: Token,
+    names: (Path, Box<str>),
+    wanted: OutgoingFetch,
+) {
+    if let Err(error) = send(dialect, core, FetchId::Token(fetch), names, wanted) {
+        core.notices.push_back(Event::FetchEnded { fetch, result: Err(error) });
+    }
+}
+
+/// Sends FETCH.
+pub(crate) fn send(
+    dialect: &mut impl FetchDialect,
+    core: &mut Core,
+    id: FetchId,
+    names: (Path, Box<str>),
+    wanted: OutgoingFetch,
+) -> Result<(), Error> {
+    core.admit_fetch(id)?;
+    let request = dialect.fetch(core, id, names, &wanted)?;
+    core.outgoing_fetches.insert(id, OutgoingFetch { request, ..wanted });
+    Ok(())
+}
 
 /// A FETCH of ours is over, and its group with it.
 pub(crate) fn end(

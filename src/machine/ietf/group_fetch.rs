@@ -21,7 +21,6 @@ use crate::machine::engine::{
 use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
 use crate::machine::layout::{Head, HeadReader, Layout, RecordFront, RecordReader};
 use crate::machine::run::FrameRange;
-use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
@@ -64,11 +63,23 @@ impl FetchDialect for Ietf {
     fn fetch_head(&mut self, core: &mut Core, stream: Key, header: &GroupHeader) -> bool {
         let owner = core.outgoing.by_number(header.subscription);
         let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else { return false };
-        let Some((namespace, track)) = sub.names.as_deref().cloned() else { return false };
+        let Some(names) = sub.names.as_deref().cloned() else { return false };
         let range = FrameRange { first: 0, last: header.first_frame.checked_sub(1) };
-        let (request, sequence, priority) = (Key::default(), header.sequence, sub.priority);
-        let wanted = OutgoingFetch { request, priority, sequence, range, group: None };
-        self.try_fetch(core, FetchId::Head(stream), namespace, track, wanted).is_ok()
+        let wanted = OutgoingFetch::new(sub.priority, header.sequence, range);
+        fetching::send(self, core, FetchId::Head(stream), names, wanted).is_ok()
+    }
+
+    fn fetch(
+        &mut self,
+        core: &mut Core,
+        fetch: FetchId,
+        (namespace, track): (Path, Box<str>),
+        wanted: &OutgoingFetch,
+    ) -> Result<Key, Error> {
+        let (target, parameters) = self.target_of(namespace, track, wanted);
+        let role = Role::OutgoingFetch { fetch, timed: None };
+        let make = |id| Message::Fetch(Fetch { id, target, parameters });
+        Ok(self.open(core, role, make)?)
     }
 }
 
@@ -212,38 +223,6 @@ impl Ietf {
 // ---- as subscriber ---------------------------------------------------------------------------
 
 impl Ietf {
-    /// Sends FETCH. A failure is reported like any other end of a FETCH.
-    pub(super) fn fetch(
-        &mut self,
-        core: &mut Core,
-        fetch: Token,
-        namespace: Path,
-        track: Box<str>,
-        wanted: OutgoingFetch,
-    ) {
-        let sent = self.try_fetch(core, FetchId::Token(fetch), namespace, track, wanted);
-        if let Err(error) = sent {
-            core.notices.push_back(Event::FetchEnded { fetch, result: Err(error) });
-        }
-    }
-
-    fn try_fetch(
-        &mut self,
-        core: &mut Core,
-        fetch: FetchId,
-        namespace: Path,
-        track: Box<str>,
-        wanted: OutgoingFetch,
-    ) -> Result<(), Error> {
-        core.admit_fetch(fetch)?;
-        let (target, parameters) = self.target_of(namespace, track, &wanted);
-        let role = Role::OutgoingFetch { fetch, timed: None };
-        let make = |id| Message::Fetch(Fetch { id, target, parameters });
-        let request = self.open(core, role, make)?;
-        core.outgoing_fetches.insert(fetch, OutgoingFetch { request, ..wanted });
-        Ok(())
-    }
-
     /// The range as the draft has it: in the message, or as a filter.
     fn target_of(
         &self,

@@ -46,9 +46,8 @@ use bytes::Bytes;
 
 use super::command::Command;
 use super::config::Config;
-use super::engine::{Core, Dialect, OutgoingFetch, OutgoingSubscription, Progress, goaway};
+use super::engine::{Core, Dialect, OutgoingSubscription, Progress, goaway};
 use super::event::Event;
-use super::run::FrameRange;
 use super::source::Source;
 use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
@@ -125,24 +124,6 @@ impl Dialect for Ietf {
             }
             // The drafts have no message for the first group of a subscription, and no PROBE.
             Command::StartSubscribe { .. } | Command::Unprobe => {}
-            Command::Fetch {
-                fetch,
-                broadcast,
-                track,
-                priority,
-                sequence,
-                first_frame: first,
-                last_frame: last,
-            } => {
-                let wanted = OutgoingFetch {
-                    request: Key::default(),
-                    priority,
-                    sequence,
-                    range: FrameRange { first, last },
-                    group: None,
-                };
-                self.fetch(core, fetch, broadcast, track, wanted);
-            }
             Command::AnnouncementsReady { request } => {
                 self.on_announcements_ready(core, request.into())
             }

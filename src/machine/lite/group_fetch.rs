@@ -4,6 +4,8 @@
 //! partial writes and limits are those of any other group: a publisher hands its send half to the
 //! schedule, and a subscriber its receive half to the group streams.
 
+use alloc::boxed::Box;
+
 use super::roles::Role;
 use super::session::Lite;
 use crate::coding::lite::{BiStream, Fetch as Message};
@@ -16,6 +18,7 @@ use crate::machine::event::{Event, GroupKey, RequestKey};
 use crate::machine::layout::{HeadReader, Layout};
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
+use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
 
@@ -30,6 +33,27 @@ impl FetchDialect for Lite {
         _: bool,
     ) -> Option<AnswerStream> {
         core.requests.detach_send(key).map(AnswerStream::Request)
+    }
+
+    fn fetch(
+        &mut self,
+        core: &mut Core,
+        fetch: FetchId,
+        (broadcast, track): (Path, Box<str>),
+        wanted: &OutgoingFetch,
+    ) -> Result<Key, Error> {
+        // 03 and 04 define FETCH, and the deployed publishers do not serve it.
+        let FetchId::Token(token) = fetch else { return Err(Error::Unsupported) };
+        if !self.features.fetch {
+            return Err(Error::Unsupported);
+        }
+        let FrameRange { first: frame_start, last: frame_end } = wanted.range;
+        let (priority, group) = (wanted.priority, wanted.sequence);
+        let message = Message { broadcast, track, priority, group, frame_start, frame_end };
+        let request =
+            self.open(core, BiStream::Fetch, |out, version| message.encode(out, version))?;
+        self.set_role(request, Role::OutgoingFetch(token));
+        Ok(request)
     }
 }
 
@@ -71,29 +95,6 @@ impl Lite {
 // ---- as subscriber ---------------------------------------------------------------------------
 
 impl Lite {
-    /// The application asks for a group. A failure is reported like any other end of a FETCH.
-    pub(super) fn fetch(&mut self, core: &mut Core, token: Token, message: &Message) {
-        if let Err(error) = self.try_fetch(core, token, message) {
-            core.notices.push_back(Event::FetchEnded { fetch: token, result: Err(error) });
-        }
-    }
-
-    fn try_fetch(&mut self, core: &mut Core, token: Token, message: &Message) -> Result<(), Error> {
-        // 03 and 04 define FETCH, and the deployed publishers do not serve it.
-        if !self.features.fetch {
-            return Err(Error::Unsupported);
-        }
-        core.admit_fetch(FetchId::Token(token))?;
-        let request =
-            self.open(core, BiStream::Fetch, |out, version| message.encode(out, version))?;
-        let range = FrameRange { first: message.frame_start, last: message.frame_end };
-        let &Message { priority, group: sequence, .. } = message;
-        let fetch = OutgoingFetch { request, priority, sequence, range, group: None };
-        core.outgoing_fetches.insert(FetchId::Token(token), fetch);
-        self.set_role(request, Role::OutgoingFetch(token));
-        Ok(())
-    }
-
     /// Waits for the answer, or for a reset that says why there is none. From its first byte on the
     /// answer is read as a group.
     pub(super) fn read_outgoing_fetch(

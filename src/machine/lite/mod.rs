@@ -35,7 +35,7 @@ use super::command::Command;
 use super::config::Config;
 use super::engine::{Core, Dialect, OutgoingSubscription, Progress, goaway};
 use super::source::{Source, Token};
-use crate::coding::lite::{BiStream, Fetch, Goaway, Setup};
+use crate::coding::lite::{BiStream, Goaway, Setup};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::path::Path;
@@ -114,18 +114,6 @@ impl Dialect for Lite {
             }
             Command::Describe { subscription, broadcast, track } => {
                 self.query(core, subscription, broadcast, track);
-            }
-            Command::Fetch {
-                fetch,
-                broadcast,
-                track,
-                priority,
-                sequence: group,
-                first_frame: frame_start,
-                last_frame: frame_end,
-            } => {
-                let message = Fetch { broadcast, track, priority, group, frame_start, frame_end };
-                self.fetch(core, fetch, &message);
             }
             Command::Probe => self.probe(core),
             Command::Refuse { request, error } => self.refuse(core, request.into(), &error),
