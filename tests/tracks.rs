@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use smoq::coding::ietf::{
-    Draft, Message, Parameters, Publish, PublishDone, RequestOk, Setup, Subscribe,
+    Draft, Message, Parameters, Publish, PublishDone, RequestOk, RequestUpdate, Setup, Subscribe,
     SubscribeNamespace, TRACK_ENDED, TrackProperties, frame_message,
 };
 use smoq::machine::Input;
@@ -422,5 +422,38 @@ fn a_track_is_not_offered_to_its_subscriber() {
         settle(&mut publisher, &mut late);
         assert_eq!(late.names(), ["room/alice:video"], "{version}");
         assert!(late.session.try_closed().is_pending());
+    }
+}
+
+/// *Updating Namespace Subscriptions*: a peer that asks for another prefix gets the tracks below it, and no more of those
+/// below the former one. What it accepted goes on.
+#[test]
+fn a_peer_asks_for_another_prefix() {
+    for version in DRAFTS {
+        let origin = Origin::default().produce();
+        let mut alice = broadcast(&origin, "room/alice");
+        let mut bob = broadcast(&origin, "hall/bob");
+        let mut video = alice.create_track("video").unwrap();
+        let _audio = bob.create_track("audio").unwrap();
+        let mut viewer = Peer::viewer(&origin, version);
+        let stream = viewer.ask(0, "room");
+        let offers = viewer.offers();
+        viewer.send(offers[0].0, &Message::RequestOk(RequestOk::default()));
+        for (id, prefix, names) in
+            [(2, "hall", &["hall/bob:audio"][..]), (4, "", &["hall/bob:audio"])]
+        {
+            let parameters = Parameters { prefix: Some(prefix.into()), ..Parameters::default() };
+            let update = RequestUpdate { id, existing: None, parameters };
+            viewer.send(stream, &Message::RequestUpdate(update));
+            assert!(matches!(viewer.said(stream)[..], [Message::RequestOk(_)]), "{version}");
+            assert_eq!(viewer.names(), names, "{version}: it has room/alice:video");
+        }
+        let _late = alice.create_track("late").unwrap();
+        assert_eq!(viewer.names(), ["room/alice:late"]);
+        let mut group = video.append_group().unwrap();
+        group.write_frame(0, "hi").unwrap();
+        group.finish().unwrap();
+        assert_eq!(viewer.groups().len(), 1, "{version}");
+        assert!(viewer.session.try_closed().is_pending());
     }
 }

@@ -374,7 +374,8 @@ pub enum Event {
     /// SUBSCRIBE_TRACKS). Answer with [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce), with a reader that
     /// returns [`Announcement::Track`](super::Announcement::Track) alone, or
     /// [`Command::Refuse`](super::Command::Refuse). For each offer that the peer accepts, there is an
-    /// [`Event::SubscribeRequested`]. The end of this request ends none of them.
+    /// [`Event::SubscribeRequested`]. The end of this request ends none of them. A peer that asks for another prefix instead
+    /// ends it by [`Event::RequestEnded`], and begins it again by an event of this kind, with the same key.
     TracksRequested {
         /// Names the request.
         request: RequestKey,

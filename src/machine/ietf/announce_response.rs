@@ -71,6 +71,7 @@ impl Ietf {
         response.ready = true;
         if !response.unsolicited {
             self.write_ok(core, key);
+            core.requests.queue_read(key);
         }
         core.requests.queue_write(key);
     }
@@ -219,8 +220,13 @@ impl Ietf {
         let fin_cancels = self.draft.fin == FinRule::Cancels && response.tracks.is_none();
         let is_over = core.requests.abandoned(key).is_some();
         let is_over = is_over || fin_cancels && core.requests.is_ended(key);
+        // What was asked before is answered first.
+        if !is_over && response.tracks.is_some() && response.reader.is_none() {
+            return Ok(Progress::Wait);
+        }
         if !is_over {
-            if let Some(progress) = self.read_update(core, key, response.tracks.is_some())? {
+            let tracks = Some(&mut *response).filter(|it| it.tracks.is_some());
+            if let Some(progress) = self.read_update(core, key, tracks)? {
                 return Ok(progress);
             }
         }

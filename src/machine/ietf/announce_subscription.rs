@@ -189,7 +189,7 @@ impl Ietf {
         is_accepted: bool,
     ) -> Read {
         if !core.requests.is_ended(key) {
-            if let Some(progress) = self.read_update(core, key, false)? {
+            if let Some(progress) = self.read_update(core, key, None)? {
                 return Ok(progress);
             }
         }

@@ -53,6 +53,29 @@ impl Ietf {
         core.incoming.insert(request, IncomingSubscription { paused, ..subscription });
     }
 
+    /// An update of SUBSCRIBE_TRACKS changes later offers (9.5.2). With another prefix the request begins again, and the
+    /// application decides.
+    pub(super) fn update_tracks(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        response: &mut AnnounceResponse,
+        id: u64,
+        update: Parameters,
+    ) -> Progress {
+        if let Some(asked) = &mut response.tracks {
+            asked.forward = update.forward.or(asked.forward);
+        }
+        let Some(prefix) = update.prefix else {
+            self.answer_update(core, key, id, None);
+            return Progress::More;
+        };
+        (response.prefix, response.reader) = (prefix.clone(), None);
+        let (request, result) = (RequestKey::of(key), Ok(()));
+        core.notices.push_back(Event::TracksRequested { request, prefix });
+        Progress::Event(Event::RequestEnded { request, result })
+    }
+
     /// Reads the answer to PUBLISH. An end without an answer is a refusal (6.4.2.2).
     pub(super) fn read_published(&mut self, core: &mut Core, key: Key) -> Read {
         let is_over = core.requests.is_ended(key);

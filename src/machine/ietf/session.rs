@@ -14,14 +14,14 @@ use bytes::Bytes;
 use super::offers::{Offers, RetiredAliases};
 use super::peer_broadcasts::PeerBroadcasts;
 use super::request_ids::RequestIds;
-use super::roles::Role;
+use super::roles::{AnnounceResponse, Role};
 use super::token_cache::{CACHE_OVERFLOW, DUPLICATE_ALIAS, TokenCache, has_duplicate};
 use crate::auth_token::AuthToken;
 use crate::census::census;
 use crate::coding::ietf::{
     Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_TOKEN, Message,
     MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
-    RequestError, RequestOk, Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
+    RequestError, RequestOk, RequestUpdate, Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -237,28 +237,34 @@ impl Ietf {
         (!self.draft.has_request_streams()).then(|| self.ids.of(key))
     }
 
-    /// Reads REQUEST_UPDATE on a request about namespaces or tracks, of which nothing can be changed. Any other message
-    /// is a violation. `None`: the update failed, and so the request is over (9.5.1, 18 and later).
+    /// Reads REQUEST_UPDATE on a request about namespaces or tracks. Only of a request for `tracks` something can be
+    /// changed. Any other message is a violation. `None`: the update failed, and so the request is over (9.5.1, 18 and
+    /// later).
     pub(super) fn read_update(
         &mut self,
         core: &mut Core,
         key: Key,
-        tracks: bool,
+        tracks: Option<&mut AnnounceResponse>,
     ) -> Result<Option<Progress>, Fault> {
-        match self.next_message(core, key)? {
-            None => Ok(Some(Progress::Wait)),
-            Some(Message::RequestUpdate(update)) => {
-                let changes = update.parameters != Parameters::default();
-                let prefix = update.parameters.prefix;
-                let overlaps = prefix.is_some_and(|it| self.overlaps(&it, tracks));
-                let other = if overlaps { PREFIX_OVERLAP } else { NOT_SUPPORTED };
-                let code = update.parameters.unusable.unwrap_or(other);
-                self.answer_update(core, key, update.id, changes.then_some(code));
-                let ends = changes && self.draft.namespaces >= NamespaceForm::Plain;
-                Ok((!ends).then_some(Progress::More))
-            }
-            Some(_) => fault("not a message of this request"),
+        let RequestUpdate { id, parameters, .. } = match self.next_message(core, key)? {
+            None => return Ok(Some(Progress::Wait)),
+            Some(Message::RequestUpdate(update)) => update,
+            Some(_) => return fault("not a message of this request"),
+        };
+        let Parameters { unusable, forward, ref prefix, .. } = parameters;
+        let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, tracks.is_some()));
+        let possible = match &tracks {
+            Some(_) => Parameters { forward, prefix: prefix.clone(), ..Parameters::default() },
+            None => Parameters::default(),
+        };
+        let code = unusable.or(overlaps.then_some(PREFIX_OVERLAP));
+        let code = code.or((parameters != possible).then_some(NOT_SUPPORTED));
+        if let Some(tracks) = tracks.filter(|_| code.is_none()) {
+            return Ok(Some(self.update_tracks(core, key, tracks, id, parameters)));
         }
+        self.answer_update(core, key, id, code);
+        let ends = code.is_some() && self.draft.namespaces >= NamespaceForm::Plain;
+        Ok((!ends).then_some(Progress::More))
     }
 
     // ---- ends --------------------------------------------------------------------------------

@@ -227,11 +227,12 @@ fn prefixes_of_tracks_do_not_overlap() {
         accepted(&mut talk, 5);
     }
     // A new prefix that overlaps with that of another request (D22-9-20-20-MUST-455).
-    for (prefix, code) in [("hall", PREFIX_OVERLAP), ("yard", NOT_SUPPORTED)] {
+    let prefix = Parameters { prefix: Some(path("hall")), ..Parameters::default() };
+    let priority = Parameters { priority: Some(3), ..Parameters::default() };
+    for (parameters, code) in [(prefix, PREFIX_OVERLAP), (priority, NOT_SUPPORTED)] {
         let (mut talk, request, stream) = asked(Moqt22, "room");
         talk.request(|id| subscribe_tracks(id, "hall"));
         accepted(&mut talk, 4);
-        let parameters = Parameters { prefix: Some(path(prefix)), ..Parameters::default() };
         let id = talk.next;
         talk.send(stream, &update(id, parameters));
         assert_eq!(talk.written_one(stream), talk.error(0, code));
@@ -396,5 +397,54 @@ fn offers_wait_for_streams_one_at_a_time() {
         talk.lone.handle(Input::Available { dir: Dir::Bi });
         assert_eq!(talk.lone.opened[0][Dir::Bi as usize], 11);
         assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// *Updating Namespace Subscriptions*: FORWARD is that of later offers, and another prefix takes the place of the first one.
+/// Each update has one answer, after that of the request (D22-9-5-MUST-356).
+#[test]
+fn the_peer_updates_its_request_for_tracks() {
+    for version in DRAFTS {
+        let mut talk = Talk::quiet(Side::Server, version);
+        let stream = talk.request(|id| subscribe_tracks(id, "room"));
+        let id = talk.next;
+        let paused = Parameters { forward: Some(false), ..Parameters::default() };
+        talk.send(stream, &update(id, paused));
+        assert_eq!(talk.written(stream), [], "nothing is answered yet");
+        let request = accepted(&mut talk, 3);
+        let ok = || Message::RequestOk(RequestOk::default());
+        assert_eq!(talk.written(stream), [ok(), ok()], "{version}");
+        appears(&mut talk, request, track("a", "video"));
+        assert_eq!(published(&mut talk, 0).parameters.forward, Some(false));
+
+        let moved = |to: &str| Parameters { prefix: Some(path(to)), ..Parameters::default() };
+        talk.send(stream, &update(id + 2, moved("room/b")));
+        talk.send(stream, &update(id + 4, moved("hall")));
+        let began = |prefix: &str| {
+            let ended = Event::RequestEnded { request, result: Ok(()) };
+            [ended, Event::TracksRequested { request, prefix: path(prefix) }]
+        };
+        assert_eq!(talk.lone.events(), began("room/b"));
+        // Tracks of the former prefix are not read any more.
+        appears(&mut talk, request, track("a", "late"));
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(4), active: 0 });
+        assert_eq!(talk.written_one(stream), ok());
+        assert_eq!(talk.lone.events(), began("hall"));
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(5), active: 0 });
+        assert_eq!(talk.written_one(stream), ok());
+        talk.lone.end.source.announce(token(5), track("c", "video"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        let offer = published(&mut talk, 1);
+        assert_eq!((offer.namespace, offer.parameters.forward), (path("hall/c"), Some(false)));
+        // The former prefix is free.
+        talk.request(|id| subscribe_tracks(id, "room"));
+        accepted(&mut talk, 6);
+
+        // The application may refuse the new prefix, which ends the request.
+        talk.send(stream, &update(talk.next, moved("secret")));
+        assert_eq!(talk.lone.events(), began("secret"));
+        talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
+        assert_eq!(talk.written_one(stream), talk.error(0, 0x1));
+        assert!(talk.finished(stream) && !talk.lone.end.is_closed());
     }
 }
