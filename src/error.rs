@@ -134,6 +134,13 @@ pub enum Error {
     /// The path is outside of what this session was granted.
     #[error("the path is outside of what was granted")]
     Unauthorized,
+    /// The server does not serve the authority that the client named (moq-transport, INVALID_AUTHORITY).
+    #[error("the server does not serve this authority")]
+    UnknownAuthority,
+    /// The track has a property that each reader must understand, and this side or the peer does not
+    /// (moq-transport 18 and later, UNSUPPORTED_EXTENSION).
+    #[error("the track has a property that a reader must understand, and does not")]
+    UnknownProperty,
     /// No route leads to the broadcast.
     #[error("no route leads to the broadcast")]
     Unroutable,
@@ -175,7 +182,7 @@ impl Error {
             Self::App(code) => APP + u64::from(*code),
             Self::Remote(code) => code.as_u64(),
             Self::Cancelled | Self::Closed | Self::Dropped => 0x1,
-            Self::Duplicate | Self::Internal | Self::Unsupported => 0x0,
+            Self::Duplicate | Self::Internal | Self::UnknownProperty | Self::Unsupported => 0x0,
             Self::Evicted => 0x35,
             Self::FrameTooLarge => 0x38,
             Self::GoingAway => 0x4,
@@ -191,6 +198,7 @@ impl Error {
             | Self::ProtocolViolation(_)
             | Self::SessionClosed
             | Self::Unauthorized
+            | Self::UnknownAuthority
             | Self::Version => 0x3,
             Self::Timeout => 0x2,
             Self::Unroutable | Self::Unrepresentable(_) => 0x36,

@@ -165,6 +165,11 @@ fn a_refused_client_gets_the_reason() {
             (Some(Error::Cancelled), Error::SessionClosed),
             // D22-9-1-2-MUST-313: INVALID_PATH. moq-lite has no code for it.
             (Some(Error::Unroutable), if is_moqt { Error::Unroutable } else { Error::Internal }),
+            // D22-9-1-1-MUST-306: INVALID_AUTHORITY, likewise.
+            (
+                Some(Error::UnknownAuthority),
+                if is_moqt { Error::UnknownAuthority } else { Error::Internal },
+            ),
             // A request that is dropped without a decision is refused.
             (None, Error::Unauthorized),
         ] {

@@ -12,8 +12,8 @@ use smoq::machine::{
 use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
 use smoq::stream::Side;
 use smoq::{
-    Client, Cost, Driver, Hops, Instant, Limits, Origin, OriginProducer, Path, Properties, Server,
-    Session, Subscription, TrackInfo, Version,
+    Client, Cost, Driver, Error, Hops, Instant, Limits, Origin, OriginProducer, Path, Properties,
+    Server, Session, Subscription, TrackInfo, Version,
 };
 
 fn drafts() -> impl Iterator<Item = Version> {
@@ -71,6 +71,10 @@ struct Line {
     _sessions: [Session; 2],
     down_version: Version,
     info: Option<TrackInfo>,
+    /// The properties that the publisher declares.
+    declared: Properties,
+    /// Why the requests of the subscriber failed.
+    failed: Vec<Error>,
     /// The newest frame that the publisher tells, and the one that the subscriber is told.
     largest: [Option<FramePosition>; 2],
     /// The frames that arrived, by the number of the group.
@@ -103,6 +107,8 @@ impl Line {
             _sessions: [a, b],
             down_version: down,
             info: None,
+            declared: of_track(),
+            failed: Vec::new(),
             largest: [None; 2],
             groups: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -124,7 +130,7 @@ impl Line {
     fn answer(&mut self) {
         let publisher = &mut self.up.client;
         let mut info = TrackInfo::default();
-        info.properties = Some(of_track());
+        info.properties = Some(self.declared.clone());
         for event in publisher.take_events() {
             match event {
                 Event::AnnounceRequested { request, .. } => {
@@ -160,6 +166,8 @@ impl Line {
         match event {
             Event::LargestFrame { largest, .. } => self.largest[1] = Some(largest),
             Event::TrackInfo { info, .. } => self.info = Some(info),
+            Event::SubscribeEnded { result: Err(error), .. }
+            | Event::FetchEnded { result: Err(error), .. } => self.failed.push(error),
             Event::Group { group, sequence, .. } => drop(self.names.insert(group, sequence)),
             Event::FetchStarted { fetch, group } => {
                 self.names.insert(group, fetch.generation.into());
@@ -301,7 +309,26 @@ fn on_moq_lite_the_timestamp_remains() {
     }
 }
 
-/// Properties that a peer sends take part of the cache, and count in the size of a group.
+/// D22-3-7-MUST-093, -MUST-095: a relay refuses the requests for a track with a mandatory property that it does not know,
+/// with UNSUPPORTED_EXTENSION where the draft has it.
+#[test]
+fn an_unknown_mandatory_property_refuses_the_readers_of_a_relay() {
+    for up in drafts().filter(|up| *up >= Version::Moqt18) {
+        for down in drafts() {
+            let mut line = Line::new([up, down]);
+            line.declared = properties(&[0xc0, 0x40, 0x00, 1]);
+            line.subscribe(Token::default());
+            line.fetch(4);
+            let error = match down >= Version::Moqt18 {
+                true => Error::UnknownProperty,
+                false => Error::Unsupported,
+            };
+            assert_eq!(line.failed, [error.clone(), error], "{up} {down}");
+            assert!(!line.up.client.machine.is_closed() && !line.down.server.machine.is_closed());
+        }
+    }
+}
+
 /// A subscriber begins after LARGEST_OBJECT and fetches what is before, which comes from the cache. So a relay tells no
 /// object that has not arrived (against D22-9-20-17-MUST-442).
 #[test]
@@ -330,6 +357,7 @@ fn a_relay_tells_the_largest_object_that_can_be_fetched() {
     }
 }
 
+/// Properties that a peer sends take part of the cache, and count in the size of a group.
 #[test]
 fn properties_are_counted() {
     let long = properties(&[&[0x7b, 0x8f, 0xa0][..], &[1; 4_000]].concat());

@@ -3,7 +3,7 @@
 //! Codes of 64 and above belong to the application, as in moq-lite; no draft assigns them. A code that is
 //! not registered becomes [`Error::Remote`], so that a relay forwards it unchanged.
 
-use super::draft::{Draft, ErrorForm};
+use super::draft::{Draft, ErrorForm, PropertyForm};
 use super::fields::{Read, Written};
 use super::message::MessageType;
 use crate::coding::cursor::Cursor;
@@ -44,7 +44,9 @@ pub const MALFORMED_AUTH_TOKEN: u64 = 0x4;
 const EXPIRED_AUTH_TOKEN: u64 = 0x5;
 const MALFORMED_TRACK: u64 = 0x12;
 /// INVALID_PATH of sessions: the server has nothing there.
-const INVALID_PATH: u64 = 0x8;
+pub(crate) const INVALID_PATH: u64 = 0x8;
+/// INVALID_AUTHORITY of sessions: the server does not serve it.
+pub(crate) const INVALID_AUTHORITY: u64 = 0x19;
 /// EXPIRED_AUTH_TOKEN of sessions.
 const SESSION_EXPIRED_AUTH_TOKEN: u64 = 0x18;
 /// REQUEST_ERROR: a token has an alias that is not registered. The registry of requests has no number for it, and so it
@@ -74,7 +76,11 @@ impl Draft {
             Error::Old => INVALID_RANGE,
             Error::Timeout => TIMEOUT,
             Error::Unauthorized => UNAUTHORIZED,
-            Error::Unsupported => NOT_SUPPORTED,
+            // Older drafts have no code for it.
+            Error::UnknownProperty if self.properties >= PropertyForm::Answers => {
+                UNSUPPORTED_EXTENSION
+            }
+            Error::UnknownProperty | Error::Unsupported => NOT_SUPPORTED,
             // Codes are informative, so an error without a code of its own is reported as INTERNAL_ERROR.
             _ => INTERNAL_ERROR,
         }
@@ -88,6 +94,7 @@ impl Draft {
             UNAUTHORIZED => Error::Unauthorized,
             TIMEOUT => Error::Timeout,
             NOT_SUPPORTED => Error::Unsupported,
+            UNSUPPORTED_EXTENSION => Error::UnknownProperty,
             EXPIRED_AUTH_TOKEN => Error::Expired,
             DOES_NOT_EXIST => Error::NotFound,
             _ if codes.duplicate_subscription == Some(code) => Error::Duplicate,
@@ -172,6 +179,7 @@ impl Draft {
     pub fn session_code(&self, error: &Error) -> Code {
         match error {
             Error::Expired => Code::new(SESSION_EXPIRED_AUTH_TOKEN),
+            Error::UnknownAuthority => Code::new(INVALID_AUTHORITY),
             Error::Unroutable => Code::new(INVALID_PATH),
             error => error.session_code(),
         }
@@ -186,8 +194,9 @@ impl Draft {
             0x7 if self.codes.too_many_requests => "too many requests reported by the peer",
             0x9 => "invalid path reported by the peer",
             SESSION_EXPIRED_AUTH_TOKEN => return Error::Expired,
+            INVALID_AUTHORITY => return Error::UnknownAuthority,
             INVALID_PATH => return Error::Unroutable,
-            0x19 | 0x1a => "invalid authority reported by the peer",
+            0x1a => "invalid authority reported by the peer",
             _ => return Error::from_session_code(code),
         };
         Error::ProtocolViolation(rule)

@@ -291,7 +291,7 @@ impl Ietf {
         }
         // A mandatory property that is not understood makes the track unreadable (3.7).
         if ok.properties.unusable.is_some() {
-            fetching::abort(self, core, id, Error::Unsupported);
+            fetching::abort(self, core, id, Error::UnknownProperty);
             return Ok(Progress::More);
         }
         let timed = Some(ok.properties.timescale.is_some());

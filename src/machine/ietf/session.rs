@@ -42,8 +42,6 @@ const DUPLICATE_AUTH_TOKEN_ALIAS: u64 = 0x14;
 pub(super) const INVALID_REQUEST_ID: u64 = 0x4;
 pub(super) const DUPLICATE_TRACK_ALIAS: u64 = 0x5;
 pub(super) const TOO_MANY_REQUESTS: u64 = 0x7;
-pub(super) const INVALID_PATH: u64 = 0x8;
-pub(super) const INVALID_AUTHORITY: u64 = 0x19;
 /// INVALID_REQUIRED_REQUEST_ID, on 17 alone.
 const INVALID_REQUIRED_ID: u64 = 0x7;
 

@@ -9,10 +9,10 @@ use alloc::format;
 use core::mem;
 
 use super::roles::Role;
-use super::session::{INVALID_AUTHORITY, INVALID_PATH, Ietf, close_on_fault};
+use super::session::{Ietf, close_on_fault};
 use crate::coding::ietf::{
-    MALFORMED_AUTHORITY, MALFORMED_PATH, Message, Setup, SetupForm, TokenReference,
-    UNKNOWN_AUTH_TOKEN_ALIAS,
+    INVALID_AUTHORITY, INVALID_PATH, MALFORMED_AUTHORITY, MALFORMED_PATH, Message, Setup,
+    SetupForm, TokenReference, UNKNOWN_AUTH_TOKEN_ALIAS,
 };
 use crate::error::Error;
 use crate::machine::config::Config;

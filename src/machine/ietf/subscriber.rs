@@ -190,7 +190,7 @@ impl Ietf {
             Ok(Some(Message::SubscribeOk(ok))) if !accepted => {
                 // A mandatory property that is not understood makes the track unreadable (3.7).
                 if ok.properties.unusable.is_some() {
-                    subscribing::fail(self, core, sub_key, Error::Unsupported);
+                    subscribing::fail(self, core, sub_key, Error::UnknownProperty);
                     return Ok(Progress::Wait);
                 }
                 // Up to 15 these properties are parameters.

@@ -472,6 +472,8 @@ enums! {
         25 GoawayTimeout,
         26 Unrepresentable(what),
         27 Expired,
+        28 UnknownAuthority,
+        29 UnknownProperty,
     }
     DecodeError {
         0 Short,

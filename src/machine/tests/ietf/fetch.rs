@@ -493,7 +493,7 @@ fn a_track_with_an_unknown_mandatory_property_is_not_fetched() {
         assert_eq!(talk.lone.events().len(), 2);
         // FETCH_OK with property 0x4000.
         talk.lone.data(stream, "18 0008 00 07 01 00 c04000 00");
-        assert_eq!(received_end(talk.lone.events()), Err(Error::Unsupported), "{version}");
+        assert_eq!(received_end(talk.lone.events()), Err(Error::UnknownProperty), "{version}");
         assert_eq!(talk.lone.actions(), [stop(id, 0), reset(stream, 0), stop(stream, 0)]);
     }
 }

@@ -723,7 +723,7 @@ fn mandatory_properties_refuse_the_track() {
     let (stream, _) = talk.subscribe();
     // SUBSCRIBE_OK, alias 9, no parameters, property 0x4000 = 1.
     talk.lone.data(stream, "04 0006 09 00 c04000 01");
-    let (subscription, result) = (token(0), Err(Error::Unsupported));
+    let (subscription, result) = (token(0), Err(Error::UnknownProperty));
     assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
     assert!(!talk.lone.end.is_closed());
 }
