@@ -5,15 +5,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use smoq::coding::ietf::{
     DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
-    Location, Message, MessageType, Namespace, ObjectHead, ObjectStatus, Parameters,
+    Location, Message, MessageType, NOT_SUPPORTED, Namespace, ObjectHead, ObjectStatus, Parameters,
     PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, TRACK_ENDED, TokenReference, TrackProperties, UniStream,
-    Unsubscribe, Wanted, frame_message, request_id,
+    SubscribeNamespace, SubscribeOk, TRACK_ENDED, TokenReference, TrackProperties,
+    UNSUPPORTED_EXTENSION, UniStream, Unsubscribe, Wanted, frame_message, request_id,
 };
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
 
-use Version::{Moqt16, Moqt18, Moqt22};
+use Version::{Moqt16, Moqt17, Moqt18, Moqt22};
 
 fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
@@ -139,7 +139,7 @@ fn unknown_setup_options_are_skipped() {
     // A token that does not parse.
     for token in [&b"\x03\x01\x04"[..], b"\x03\x01\x02", b"\x03\x03\x02\x07\x07", b"\x03\x00"] {
         let read = decode(MessageType::Setup, token, Moqt18);
-        assert_eq!(read, Err(DecodeError::InvalidValue("token")));
+        assert_eq!(read, Err(DecodeError::InvalidValue("value of its type")));
     }
 
     // MAX_REQUEST_ID is unknown in drafts without a bound on ids.
@@ -501,8 +501,9 @@ fn known_track_properties_are_read_and_all_are_kept() {
         assert_eq!(kept(&[0x30, 1], version), none);
         assert!(read(&[0x30, 2], version).is_err(), "DYNAMIC_GROUPS 2");
     }
-    assert_eq!(read(&[0x0e, 0x41, 0], Moqt16), Err(DecodeError::BoundsExceeded));
-    assert_eq!(read(&[0x0e, 0x81, 0], Moqt18), Err(DecodeError::BoundsExceeded));
+    let above = Err(DecodeError::InvalidValue("value of its type"));
+    assert_eq!(read(&[0x0e, 0x41, 0], Moqt16), above);
+    assert_eq!(read(&[0x0e, 0x81, 0], Moqt18), above);
     // 0x4000 must be understood, but 0x8000 need not be.
     let mandatory = TrackProperties { unusable: Some(0x4000), ..TrackProperties::default() };
     assert_eq!(read(&[0xc0, 0x40, 0, 0], Moqt18), Ok(mandatory.clone()));
@@ -748,6 +749,11 @@ fn errors_map_to_the_codes_of_the_draft() {
     assert_eq!(of_16.session_code(&Error::ProtocolViolation("")).as_u64(), 3);
     assert!(matches!(of_16.session_error(Code::new(4)), Error::ProtocolViolation(_)));
     assert_eq!(of_18.session_error(Code::new(0)), Error::SessionClosed);
+
+    // Older drafts have no mandatory properties.
+    for (version, code) in [(Moqt17, NOT_SUPPORTED), (Moqt18, UNSUPPORTED_EXTENSION)] {
+        assert_eq!(draft(version).request_code(&Error::UnknownProperty), code);
+    }
 
     // An expired token has a code of its own, for requests and sessions.
     for version in [Moqt16, Moqt18, Moqt22] {

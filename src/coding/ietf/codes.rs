@@ -62,6 +62,11 @@ const DELIVERY_TIMEOUT: u64 = 0x2;
 const SESSION_CLOSED: u64 = 0x3;
 
 impl Draft {
+    /// [`UNSUPPORTED_EXTENSION`], where the draft has mandatory properties.
+    fn unsupported_extension(&self) -> Option<u64> {
+        (self.properties >= PropertyForm::Answers).then_some(UNSUPPORTED_EXTENSION)
+    }
+
     /// The code for REQUEST_ERROR. A draft without a matching code gets INTERNAL_ERROR.
     pub fn request_code(&self, error: &Error) -> u64 {
         let codes = &self.codes;
@@ -76,11 +81,8 @@ impl Draft {
             Error::Old => INVALID_RANGE,
             Error::Timeout => TIMEOUT,
             Error::Unauthorized => UNAUTHORIZED,
-            // Older drafts have no code for it.
-            Error::UnknownProperty if self.properties >= PropertyForm::Answers => {
-                UNSUPPORTED_EXTENSION
-            }
-            Error::UnknownProperty | Error::Unsupported => NOT_SUPPORTED,
+            Error::UnknownProperty => self.unsupported_extension().unwrap_or(NOT_SUPPORTED),
+            Error::Unsupported => NOT_SUPPORTED,
             // Codes are informative, so an error without a code of its own is reported as INTERNAL_ERROR.
             _ => INTERNAL_ERROR,
         }
@@ -94,9 +96,9 @@ impl Draft {
             UNAUTHORIZED => Error::Unauthorized,
             TIMEOUT => Error::Timeout,
             NOT_SUPPORTED => Error::Unsupported,
-            UNSUPPORTED_EXTENSION => Error::UnknownProperty,
             EXPIRED_AUTH_TOKEN => Error::Expired,
             DOES_NOT_EXIST => Error::NotFound,
+            _ if self.unsupported_extension() == Some(code) => Error::UnknownProperty,
             _ if codes.duplicate_subscription == Some(code) => Error::Duplicate,
             _ if codes.going_away == Some(code) => Error::GoingAway,
             _ if codes.excessive_load == Some(code) => Error::Limit(LimitKind::PeerRequests),

@@ -76,5 +76,5 @@ pub use session::{Goaway, MaxRequestId, RequestsBlocked};
 pub use setup::Setup;
 pub(crate) use setup::{MALFORMED_AUTHORITY, MALFORMED_PATH};
 pub use subscribe::{Subscribe, SubscribeOk, Unsubscribe};
-pub(crate) use token::MALFORMED_TOKEN;
+pub(crate) use token::MALFORMED_VALUE;
 pub use token::TokenReference;

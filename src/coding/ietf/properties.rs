@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::draft::{Draft, ParameterForm, PropertyForm};
 use super::fields::{Codec, GroupOrder, HeadWriter, Read, Written, encodable, flip};
 use super::message::MessageType;
+use super::token::MALFORMED_VALUE;
 use crate::coding::cursor::Cursor;
 use crate::coding::cursor::from_millis;
 use crate::coding::varint::{Form, Head};
@@ -286,10 +287,10 @@ impl TrackProperties {
             }
             (TIMESCALE, Value::Integer(units)) => {
                 let timescale = Timescale::new(units);
-                self.timescale = Some(timescale.ok_or(DecodeError::InvalidValue("timescale"))?);
+                self.timescale = Some(timescale.ok_or(MALFORMED_VALUE)?);
             }
             (DEFAULT_PUBLISHER_PRIORITY, Value::Integer(priority)) => {
-                let priority = u8::try_from(priority).map_err(|_| DecodeError::BoundsExceeded)?;
+                let priority = u8::try_from(priority).map_err(|_| MALFORMED_VALUE)?;
                 self.priority = Some(flip(priority));
             }
             (DEFAULT_PUBLISHER_GROUP_ORDER, Value::Integer(order)) => {

@@ -26,8 +26,9 @@ pub enum TokenReference {
     Value(AuthToken),
 }
 
-/// A token that does not parse closes the session with KEY_VALUE_FORMATTING_ERROR.
-pub(crate) const MALFORMED_TOKEN: DecodeError = DecodeError::InvalidValue("token");
+/// A value that does not fit its type, such as a token that does not parse, closes the session with
+/// KEY_VALUE_FORMATTING_ERROR.
+pub(crate) const MALFORMED_VALUE: DecodeError = DecodeError::InvalidValue("value of its type");
 
 impl TokenReference {
     /// Reads the value of the parameter or option.
@@ -39,10 +40,10 @@ impl TokenReference {
                 REGISTER => Self::Register(cursor.varint()?, read_token(cursor)?),
                 USE_ALIAS => Self::Alias(cursor.varint()?),
                 USE_VALUE => Self::Value(read_token(cursor)?),
-                _ => return Err(MALFORMED_TOKEN),
+                _ => return Err(MALFORMED_VALUE),
             })
         });
-        read.map_err(|_| MALFORMED_TOKEN)
+        read.map_err(|_| MALFORMED_VALUE)
     }
 
     /// Writes the value, with its length.

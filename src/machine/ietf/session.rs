@@ -19,7 +19,7 @@ use super::token_cache::{CACHE_OVERFLOW, DUPLICATE_ALIAS, TokenCache, has_duplic
 use crate::auth_token::AuthToken;
 use crate::census::census;
 use crate::coding::ietf::{
-    Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_TOKEN, Message,
+    Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_VALUE, Message,
     MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
     RequestError, RequestOk, RequestUpdate, Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
 };
@@ -326,7 +326,7 @@ impl From<DecodeError> for Fault {
             DecodeError::InvalidValue(rule @ CACHE_OVERFLOW) => (AUTH_TOKEN_CACHE_OVERFLOW, rule),
             MALFORMED_PATH => (0x9, "malformed path"),
             MALFORMED_AUTHORITY => (0x1a, "malformed authority"),
-            MALFORMED_TOKEN => (KEY_VALUE_FORMATTING_ERROR, "malformed token"),
+            MALFORMED_VALUE => (KEY_VALUE_FORMATTING_ERROR, "malformed value"),
             _ => (PROTOCOL_VIOLATION, "malformed message"),
         };
         Self { code, rule }

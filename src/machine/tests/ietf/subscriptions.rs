@@ -728,6 +728,21 @@ fn mandatory_properties_refuse_the_track() {
     assert!(!talk.lone.end.is_closed());
 }
 
+/// D22-8-3-MUST-251: a priority above 255 and a timescale of 0 are no values of their types: KEY_VALUE_FORMATTING_ERROR. An
+/// order that does not exist has a rule of its own.
+#[test]
+fn values_that_do_not_fit_their_types_close_the_session() {
+    for (properties, code) in [("0e 812c", 0x6), ("08 00", 0x6), ("22 03", 0x3), ("30 02", 0x3)] {
+        for version in [Moqt18, Moqt22] {
+            let mut talk = Talk::quiet(Side::Client, version);
+            let (stream, _) = talk.subscribe();
+            let body = format!("09 00 {properties}");
+            talk.lone.data(stream, &format!("04 {:04x} {body}", hex(&body).len()));
+            talk.closed_with(code);
+        }
+    }
+}
+
 fn publish(id: u64, alias: u64) -> Message {
     let (namespace, track) = (path("demo"), "video".into());
     let (parameters, properties) = Default::default();
