@@ -484,8 +484,10 @@ impl Connection {
             write_stream(&mut self.quic, &mut self.sending, write);
         }
         let (rtt, congestion_window) = (self.quic.rtt(), self.quic.congestion_state().window());
-        let (bytes, is_blocked) = (self.quic.stats().udp_tx.bytes, driver.is_blocked());
-        let sent = Sent { bytes, congestion_window, rtt, is_blocked };
+        let stats = self.quic.stats();
+        let (bytes, lost) = (stats.udp_tx.bytes, stats.path.lost_packets);
+        let is_blocked = driver.is_blocked();
+        let sent = Sent { bytes, congestion_window, rtt, lost, is_blocked };
         if let Some(window) = self.send_window.update(time, &sent) {
             self.quic.set_send_window(window);
         }

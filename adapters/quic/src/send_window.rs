@@ -32,6 +32,8 @@ pub struct Sent {
     pub congestion_window: u64,
     /// The smoothed round-trip time.
     pub rtt: Duration,
+    /// Packets that were lost so far.
+    pub lost: u64,
     /// Whether the session has more than QUIC takes: [`Driver::is_blocked`](smoq::Driver::is_blocked).
     pub is_blocked: bool,
 }
@@ -42,7 +44,8 @@ pub struct Sent {
 /// While QUIC takes everything, the window is twice the congestion window and at least 128 KiB, so that a burst
 /// waits for nothing. A session that is held back measures the rate at which its bytes leave. Then the window is
 /// what that rate keeps in flight on the path without its queue, but not more than the congestion window, and 1.5 ms
-/// more. The congestion window alone says too much: Cubic's grows until a queue overflows, and without bound while
+/// more. QUIC holds a lost packet for another round trip, and with it all that arrives of its stream after it, so that
+/// the window is larger by a round trip for so long. The congestion window alone says too much: Cubic's grows until a queue overflows, and without bound while
 /// the local socket is the bottleneck.
 ///
 /// If a queue stays for a second all the same, others fill it. A session that kept out of it would get nothing. So
@@ -59,6 +62,10 @@ pub struct SendWindow {
     /// When the session was last held back.
     held_back: Option<Instant>,
     path: PathRtt,
+    /// Packets that were lost so far.
+    lost: u64,
+    /// When the last of them has arrived after all.
+    repaired: Option<Instant>,
 }
 
 impl SendWindow {
@@ -67,13 +74,16 @@ impl SendWindow {
     pub fn update(&mut self, now: Instant, sent: &Sent) -> Option<u64> {
         self.measure(now, sent);
         let rtt = self.path.update(now, sent.rtt);
+        let is_repairing = self.is_repairing(now, sent);
         let free = sent.congestion_window.saturating_mul(2).max(MIN);
         let bytes = match self.rate() {
             None => free,
             Some(rate) => {
                 let flight = at_rate(rate, rtt).saturating_mul(5) / 4;
                 let ahead = at_rate(rate, AHEAD).max(MIN_AHEAD);
-                free.min(sent.congestion_window.min(flight).saturating_add(ahead))
+                let behind_lost = if is_repairing { at_rate(rate, rtt) } else { 0 };
+                let held = sent.congestion_window.min(flight).saturating_add(behind_lost);
+                free.min(held.saturating_add(ahead))
             }
         };
         if bytes.abs_diff(self.bytes) <= self.bytes / 8 {
@@ -92,6 +102,14 @@ impl SendWindow {
     /// The rate at which bytes leave in bytes per second, while the session is held back.
     fn rate(&self) -> Option<u64> {
         self.rates.into_iter().max().filter(|rate| *rate > 0)
+    }
+
+    /// Whether a lost packet is on its way again.
+    fn is_repairing(&mut self, now: Instant, sent: &Sent) -> bool {
+        if sent.lost > self.lost {
+            (self.lost, self.repaired) = (sent.lost, Some(now + sent.rtt * 5 / 4));
+        }
+        self.repaired.is_some_and(|at| now < at)
     }
 
     fn measure(&mut self, now: Instant, sent: &Sent) {
@@ -159,13 +177,15 @@ mod tests {
     use super::*;
 
     const RTT: Duration = Duration::from_millis(40);
+    const HELD_BACK: Sent =
+        Sent { bytes: 0, congestion_window: 0, rtt: RTT, lost: 0, is_blocked: true };
 
     /// A session that is held back for a second, at 700 kB/s.
     fn held_back(congestion_window: u64) -> (SendWindow, Option<u64>) {
         let (mut window, mut last) = (SendWindow::default(), None);
         for millis in 0..1_000 {
             let now = Instant::from_millis(millis);
-            let sent = Sent { bytes: millis * 700, congestion_window, rtt: RTT, is_blocked: true };
+            let sent = Sent { bytes: millis * 700, congestion_window, ..HELD_BACK };
             last = window.update(now, &sent).or(last);
         }
         (window, last)
@@ -174,8 +194,7 @@ mod tests {
     #[test]
     fn a_session_that_is_not_held_back_has_twice_the_congestion_window() {
         let mut window = SendWindow::default();
-        let at =
-            |congestion_window| Sent { bytes: 0, congestion_window, rtt: RTT, is_blocked: false };
+        let at = |congestion_window| Sent { congestion_window, is_blocked: false, ..HELD_BACK };
         assert_eq!(window.update(Instant::from_millis(0), &at(12_000)), Some(MIN));
         assert_eq!(
             window.update(Instant::from_millis(1), &at(60_000)),
@@ -198,10 +217,26 @@ mod tests {
         assert_eq!(bytes, Some(28_000 * 5 / 4 + MIN_AHEAD));
     }
 
+    /// The stream of the lost packet keeps what arrives after it.
+    #[test]
+    fn a_lost_packet_holds_a_round_trip_more() {
+        let (mut window, before) = held_back(4 << 20);
+        let mut at = |millis, lost| {
+            let now = Instant::from_millis(millis);
+            let sent = Sent { bytes: millis * 700, congestion_window: 4 << 20, lost, ..HELD_BACK };
+            window.update(now, &sent)
+        };
+        let larger = at(1_000, 1);
+        assert_eq!(larger, before.map(|before| before + 28_000));
+        assert_eq!(at(1_049, 1), None, "it is on its way");
+        assert_eq!(at(1_050, 1), before);
+    }
+
     #[test]
     fn a_burst_waits_for_nothing_a_second_after_the_session_caught_up() {
         let (mut window, _) = held_back(28_000);
-        let sent = Sent { bytes: 700_000, congestion_window: 28_000, rtt: RTT, is_blocked: false };
+        let sent =
+            Sent { bytes: 700_000, congestion_window: 28_000, is_blocked: false, ..HELD_BACK };
         assert_eq!(
             window.update(Instant::from_millis(1_500), &sent),
             None,
@@ -292,7 +327,7 @@ mod tests {
                     bytes: self.sent,
                     congestion_window: WINDOW,
                     rtt: self.rtt,
-                    is_blocked: true,
+                    ..HELD_BACK
                 };
                 self.limit = self.window.update(now, &sent).unwrap_or(self.limit);
             }

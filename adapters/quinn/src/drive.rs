@@ -528,8 +528,9 @@ impl Round<'_, '_> {
     fn follow_path(&mut self, now: Instant) {
         let stats = self.connection.stats();
         let (rtt, congestion_window) = (stats.path.rtt, stats.path.cwnd);
-        let (bytes, is_blocked) = (stats.udp_tx.bytes, self.driver.is_blocked());
-        let sent = Sent { bytes, congestion_window, rtt, is_blocked };
+        let (bytes, lost) = (stats.udp_tx.bytes, stats.path.lost_packets);
+        let is_blocked = self.driver.is_blocked();
+        let sent = Sent { bytes, congestion_window, rtt, lost, is_blocked };
         if let Some(window) = self.send_window.update(now, &sent) {
             self.connection.set_send_window(window);
         }
