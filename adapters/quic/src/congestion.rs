@@ -67,7 +67,7 @@ impl Losses {
         let all = self.arrived + self.lost;
         let are_many = self.lost > LEAST_LOST * mtu && self.lost * 100 > all * RANDOM_LOSS;
         if are_many {
-            // What was lost before the window is reduced is no reason to reduce it again.
+            // Losses before the window is reduced are no reason to reduce it again.
             (self.arrived, self.lost) = (0, 0);
         }
         self.has_queue || are_many

@@ -81,8 +81,8 @@ impl SendWindow {
             Some(rate) => {
                 let flight = at_rate(rate, rtt).saturating_mul(5) / 4;
                 let ahead = at_rate(rate, AHEAD).max(MIN_AHEAD);
-                let behind_lost = if is_repairing { at_rate(rate, rtt) } else { 0 };
-                let held = sent.congestion_window.min(flight).saturating_add(behind_lost);
+                let after_lost = if is_repairing { at_rate(rate, rtt) } else { 0 };
+                let held = sent.congestion_window.min(flight).saturating_add(after_lost);
                 free.min(held.saturating_add(ahead))
             }
         };

@@ -220,7 +220,7 @@ impl Ietf {
         let fin_cancels = self.draft.fin == FinRule::Cancels && response.tracks.is_none();
         let is_over = core.requests.abandoned(key).is_some();
         let is_over = is_over || fin_cancels && core.requests.is_ended(key);
-        // What was asked before is answered first.
+        // Earlier requests are answered first.
         if !is_over && response.tracks.is_some() && response.reader.is_none() {
             return Ok(Progress::Wait);
         }

@@ -150,7 +150,7 @@ impl Ietf {
         Ok(())
     }
 
-    /// What the properties of a track of the peer say.
+    /// The information in the properties of a track of the peer.
     pub(super) fn info_of(&self, core: &Core, properties: &TrackProperties) -> TrackInfo {
         TrackInfo {
             priority: properties.priority.unwrap_or(TrackInfo::default().priority),

@@ -60,7 +60,7 @@ pub(super) struct Upgrade {
     pub(super) agreed: Agreed,
     /// That of the client, at a server.
     pub(super) request: Option<HttpRequest>,
-    /// What has arrived after the head.
+    /// The bytes that have arrived after the head.
     pub(super) rest: Vec<u8>,
 }
 

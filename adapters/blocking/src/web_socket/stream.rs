@@ -74,7 +74,7 @@ impl Write for Stream {
         let Some(tls) = &mut self.tls else { return self.socket.write(buf) };
         send(tls, &mut self.socket)?;
         let taken = tls.writer().write(buf)?;
-        // They are taken. What the system refuses is sent by the next call, which reports the error.
+        // They are taken. The next call sends those that the system refuses, and reports the error.
         let _ = send(tls, &mut self.socket);
         Ok(taken)
     }

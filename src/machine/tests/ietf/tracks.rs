@@ -391,7 +391,7 @@ fn offers_wait_for_streams_one_at_a_time() {
         talk.lone.grants = 10;
         talk.lone.handle(Input::Available { dir: Dir::Bi });
         assert_eq!(talk.lone.opened[0][Dir::Bi as usize], 10);
-        // The peer cancels while one waits. What waits for a stream is still offered, and nothing more.
+        // The peer cancels while one waits. A track that waits for a stream is still offered, and no other one.
         talk.lone.reset(stream, 0x1);
         talk.lone.grants = 1_000;
         talk.lone.handle(Input::Available { dir: Dir::Bi });

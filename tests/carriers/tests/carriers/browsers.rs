@@ -1,4 +1,4 @@
-//! What browsers need of a server. They are like `web-transport-quinn` here.
+//! Servers do what browsers need. `web-transport-quinn` stands for a browser here.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
