@@ -153,7 +153,7 @@ fn broadcast(origin: &OriginProducer, path: &str) -> BroadcastProducer {
     origin.create_broadcast(path).unwrap()
 }
 
-/// What there is, and what comes later; nothing that is elsewhere.
+/// The tracks that are there, and those that come later; none that is elsewhere.
 #[test]
 fn tracks_are_offered_as_they_are_created() {
     for version in DRAFTS {
@@ -426,7 +426,7 @@ fn a_track_is_not_offered_to_its_subscriber() {
 }
 
 /// *Updating Namespace Subscriptions*: a peer that asks for another prefix gets the tracks below it, and no more of those
-/// below the former one. What it accepted goes on.
+/// below the former one. The tracks that it accepted go on.
 #[test]
 fn a_peer_asks_for_another_prefix() {
     for version in DRAFTS {

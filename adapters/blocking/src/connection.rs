@@ -529,7 +529,7 @@ impl Connection {
                 return;
             }
             if let (false, WaitsFor::Everything) = (is_closed, &closing.waits_for) {
-                // Also to a peer that does not read what was sent: it would not learn why it is over.
+                // Also to a peer that has not acknowledged the rest: it would not learn why the session is over.
                 if let Some(stream) = self.close_http(closing.code, closing.reason) {
                     let waits_for = WaitsFor::Capsule(stream);
                     self.closing = Some(Closing::new(now, closing.code, closing.reason, waits_for));

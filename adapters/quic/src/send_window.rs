@@ -45,8 +45,8 @@ pub struct Sent {
 /// waits for nothing. A session that is held back measures the rate at which its bytes leave. Then the window is
 /// what that rate keeps in flight on the path without its queue, but not more than the congestion window, and 1.5 ms
 /// more. QUIC holds a lost packet for another round trip, and with it all that arrives of its stream after it, so that
-/// the window is larger by a round trip for so long. The congestion window alone says too much: Cubic's grows until a queue overflows, and without bound while
-/// the local socket is the bottleneck.
+/// the window is larger by a round trip for so long. The congestion window alone says too much: Cubic's grows until a
+/// queue overflows, and without bound while the local socket is the bottleneck.
 ///
 /// If a queue stays for a second all the same, others fill it. A session that kept out of it would get nothing. So
 /// the bytes in the queue count as in flight then, except for one second in ten, which finds out whether the others

@@ -547,7 +547,7 @@ impl Round<'_, '_> {
         if code == Code::default() {
             within(FLUSH_TIMEOUT, runtime, streams.flushed()).await;
         }
-        // Also to a peer that does not read what was sent: it would not learn why it is over.
+        // Also to a peer that has not acknowledged the rest: it would not learn why the session is over.
         within(CAPSULE_TIMEOUT, runtime, streams.close_http(code, reason)).await;
     }
 }
