@@ -516,25 +516,31 @@ impl Connection {
         if let Some(closing) = self.closing.take() {
             let is_closed = self.quic.is_closed();
             let is_late = closing.until <= now;
-            let is_known = match closing.waits_for {
-                WaitsFor::Everything => is_closed || self.sending.is_delivered(&mut self.quic),
+            let is_over = match closing.waits_for {
+                WaitsFor::Everything => self.sending.is_delivered(&mut self.quic),
                 // QUIC acknowledges what the peer has not read yet. When it has, it ends its half as well
                 // (draft-ietf-webtrans-http3, Session Termination).
                 WaitsFor::Capsule(stream) => {
                     self.sending.is_acknowledged(stream) && self.has_ended(stream)
                 }
+                WaitsFor::Peer => false,
             };
-            if !is_closed && !is_known && !is_late {
+            if !is_closed && !is_over && !is_late {
                 self.closing = Some(closing);
                 return;
             }
-            if let (false, WaitsFor::Everything) = (is_closed, &closing.waits_for) {
+            let next = match closing.waits_for {
+                _ if is_closed => None,
                 // Also to a peer that has not acknowledged the rest: it would not learn why the session is over.
-                if let Some(stream) = self.close_http(closing.code, closing.reason) {
-                    let waits_for = WaitsFor::Capsule(stream);
-                    self.closing = Some(Closing::new(now, closing.code, closing.reason, waits_for));
-                    return;
+                WaitsFor::Everything => {
+                    self.close_http(closing.code, closing.reason).map(WaitsFor::Capsule)
                 }
+                WaitsFor::Capsule(_) => Some(WaitsFor::Peer),
+                WaitsFor::Peer => None,
+            };
+            if let Some(next) = next {
+                self.closing = Some(Closing::new(now, closing.code, closing.reason, next));
+                return;
             }
             let reason = Bytes::from_static(closing.reason.as_bytes());
             self.quic.close(now, self.carrier().close_code(closing.code), reason);

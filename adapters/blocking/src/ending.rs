@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::{SendStream, StreamId, WriteError};
 use smoq::stream::Code;
-use smoq_quic::{CAPSULE_TIMEOUT, FLUSH_TIMEOUT};
+use smoq_quic::{CAPSULE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT};
 
 /// A close that waits for acknowledgements, because CONNECTION_CLOSE discards what is in flight.
 pub(crate) struct Closing {
@@ -23,6 +23,8 @@ pub(crate) enum WaitsFor {
     Everything,
     /// The capsule that ends the session on WebTransport, on this stream, which the peer has to end too.
     Capsule(StreamId),
+    /// The close of the connection by the peer, which knows that the session on WebTransport is over.
+    Peer,
 }
 
 impl Closing {
@@ -30,6 +32,7 @@ impl Closing {
         let time = match waits_for {
             WaitsFor::Everything => FLUSH_TIMEOUT,
             WaitsFor::Capsule(_) => CAPSULE_TIMEOUT,
+            WaitsFor::Peer => LINGER_TIMEOUT,
         };
         Self { code, reason, waits_for, until: now + time }
     }

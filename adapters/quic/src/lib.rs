@@ -35,8 +35,8 @@ pub use rustls;
 use rustls::pki_types::pem;
 pub use send_window::{SendWindow, Sent};
 pub use session::{
-    CAPSULE_TIMEOUT, Carrier, FLUSH_TIMEOUT, HTTP_TIMEOUT, StreamAllowance, agreed, quic_code,
-    quic_stream_code, quic_stream_id, stream_code, stream_id,
+    CAPSULE_TIMEOUT, Carrier, FLUSH_TIMEOUT, HTTP_TIMEOUT, LINGER_TIMEOUT, StreamAllowance, agreed,
+    quic_code, quic_stream_code, quic_stream_id, stream_code, stream_id,
 };
 pub use smoq_webtransport as webtransport;
 pub use socket::{Buffers, SOCKET_BUFFER, bind};

@@ -20,6 +20,11 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// busy, and a page that does not read it takes the connection for lost.
 pub const CAPSULE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a connection outlives a session on WebTransport that both ends have closed: 500 ms, or until the peer closes
+/// the connection. Chromium ends its half of the session before its page learns of the close. A CONNECTION_CLOSE that
+/// arrives in between makes it forget the close, and the page takes the connection for lost.
+pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The version that TLS agreed on, from the handshake data of a quinn or quinn-proto connection.
 ///
 /// A peer without ALPN can only speak the oldest versions of moq-lite, which settle on one by a SETUP message.

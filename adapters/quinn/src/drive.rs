@@ -20,7 +20,8 @@ use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, Driver, Error, Instant};
 use smoq_quic::webtransport::Event;
 use smoq_quic::{
-    CAPSULE_TIMEOUT, FLUSH_TIMEOUT, SendWindow, Sent, log, quic_stream_code, stream_code,
+    CAPSULE_TIMEOUT, Carrier, FLUSH_TIMEOUT, LINGER_TIMEOUT, SendWindow, Sent, log,
+    quic_stream_code, stream_code,
 };
 
 use crate::streams::{FIRST_STREAM, Stream, Streams};
@@ -547,8 +548,12 @@ impl Round<'_, '_> {
         if code == Code::default() {
             within(FLUSH_TIMEOUT, runtime, streams.flushed()).await;
         }
-        // Also to a peer that has not acknowledged the rest: it would not learn why the session is over.
-        within(CAPSULE_TIMEOUT, runtime, streams.close_http(code, reason)).await;
+        if streams.carrier() == Carrier::WebTransport {
+            // Also to a peer that has not acknowledged the rest: it would not learn why the session is over.
+            within(CAPSULE_TIMEOUT, runtime, streams.close_http(code, reason)).await;
+            let closed = async { drop(self.connection.closed().await) };
+            within(LINGER_TIMEOUT, runtime, closed).await;
+        }
     }
 }
 

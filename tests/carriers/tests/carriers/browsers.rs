@@ -1,35 +1,83 @@
-//! Servers do what browsers need. `web-transport-quinn` stands for a browser here.
+//! Servers do what browsers need.
+
+#![expect(clippy::disallowed_methods, reason = "a peer measures how long it has time")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::time::Instant;
 
-use smoq::{Client, Origin, OriginConsumer, Server, Session, Subscription, TrackProducer};
+use smoq::{BroadcastProducer, Client, Origin, OriginConsumer, Server, Session, Subscription};
 use smoq_blocking::Event;
-use smoq_quic::{Identity, config};
+use smoq_quic::{Identity, LINGER_TIMEOUT, Trust, config};
 use smoq_web_transport::connect;
+use web_transport_quinn::proto::{ConnectRequest, ConnectResponse, Settings};
 use web_transport_quinn::{SessionError, WebTransportError};
 
 use crate::blocking::Host;
 use crate::carriers::{Quinn, Tested};
 use crate::ends::bounded;
 
-/// A page subscribes, and then does nothing. It is sent more than it takes without reading, and the session is drained.
-/// Browsers read in a capsule alone why a session is over.
-async fn a_page_that_reads_nothing_learns_of_the_end(
+/// A server that publishes a broadcast, and its next session.
+struct Hosted<'a> {
     address: SocketAddr,
-    mut video: TrackProducer,
-    session: impl AsyncFnOnce() -> Session,
-) {
+    live: BroadcastProducer,
+    session: Pin<Box<dyn Future<Output = Session> + 'a>>,
+}
+
+fn published() -> (OriginConsumer, BroadcastProducer) {
+    let origin = Origin::default().produce();
+    (origin.consume(), origin.create_broadcast("live").unwrap())
+}
+
+fn on_blocking(test: impl AsyncFnOnce(Hosted<'_>)) {
+    bounded(async {
+        let (origin, live) = published();
+        let mut host = Host::on_quic(&Server::new().with_publish(origin));
+        let (address, events) = (host.address, &mut host.events);
+        let session = Box::pin(async move {
+            match events.recv().await {
+                Some(Event::Connected { session, .. }) => session,
+                other => panic!("{other:?}"),
+            }
+        });
+        test(Hosted { address, live, session }).await;
+    });
+}
+
+fn on_quinn(test: impl AsyncFnOnce(Hosted<'_>)) {
+    bounded(async {
+        let (origin, live) = published();
+        let server = Server::new().with_publish(origin);
+        let identity = Identity::self_signed(["localhost"]).unwrap();
+        let tls = config::server(&identity, server.versions()).unwrap();
+        let (endpoint, _) = smoq_quinn::listen((Ipv4Addr::LOCALHOST, 0).into(), tls).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let accepting = tokio::spawn(async move {
+            let connection = endpoint.accept().await.unwrap().await.unwrap();
+            let (session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
+            tokio::spawn(driving);
+            session
+        });
+        let session = Box::pin(async { accepting.await.unwrap() });
+        test(Hosted { address, live, session }).await;
+    });
+}
+
+/// A page subscribes, and then does nothing. It is sent more than it takes without reading, and the session is drained.
+/// Browsers read in a capsule alone why a session is over. `web-transport-quinn` stands for a browser here.
+async fn a_page_that_reads_nothing_learns_of_the_end(hosted: Hosted<'_>) {
+    let Hosted { address, mut live, session } = hosted;
+    let mut video = live.create_track("video").unwrap();
     let seen = Origin::default().produce();
     let client = Client::new().with_consume(seen.clone());
     let (page, _kept) = Quinn::dial(address, client.versions()).await;
     let (_session, driving) = connect(page.clone(), &client, tokio::time::sleep).unwrap();
     let mut driving = pin!(driving);
     let subscribed = async {
-        let live = seen.consume().announced_broadcast("live").await.unwrap();
-        let reader = live.subscribe_track("video", Subscription::default()).unwrap();
+        let received = seen.consume().announced_broadcast("live").await.unwrap();
+        let reader = received.subscribe_track("video", Subscription::default()).unwrap();
         video.used().await.unwrap();
-        (reader, session().await)
+        (reader, session.await)
     };
     let (_reader, session) = tokio::select! {
         subscribed = subscribed => subscribed,
@@ -45,42 +93,49 @@ async fn a_page_that_reads_nothing_learns_of_the_end(
     assert_eq!(quinn::Connection::closed(&page).await, quinn::ConnectionError::LocallyClosed);
 }
 
-fn published(test: impl AsyncFnOnce(OriginConsumer, TrackProducer)) {
-    bounded(async {
-        let origin = Origin::default().produce();
-        let mut live = origin.create_broadcast("live").unwrap();
-        test(origin.consume(), live.create_track("video").unwrap()).await;
-    });
+/// A browser that answers the capsule, and still has to tell its page, as Chromium does. It leaves the connection to the
+/// server.
+async fn a_page_has_time_to_learn_of_the_end(hosted: Hosted<'_>) {
+    let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let config = config::webtransport_client(&Trust::Insecure).unwrap();
+    let dialing = endpoint.connect_with(config, hosted.address, "localhost").unwrap();
+    let connection = dialing.await.unwrap();
+    let mut control = connection.open_uni().await.unwrap();
+    let mut settings = Settings::default();
+    settings.enable_webtransport(1);
+    settings.write(&mut control).await.unwrap();
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    let url: url::Url = format!("https://{}/", hosted.address).parse().unwrap();
+    let request = ConnectRequest::new(url).with_protocol("moq-lite-04");
+    request.write(&mut send).await.unwrap();
+    let response = ConnectResponse::read(&mut recv).await.unwrap();
+    assert_eq!(response.protocol.as_deref(), Some("moq-lite-04"));
+
+    hosted.session.await.close(smoq::Error::Unauthorized);
+    recv.read_to_end(100).await.unwrap();
+    let answered = Instant::now();
+    send.finish().unwrap();
+    let end = connection.closed().await;
+    assert!(matches!(end, quinn::ConnectionError::ApplicationClosed(_)), "{end:?}");
+    assert!(answered.elapsed() >= LINGER_TIMEOUT, "{:?}", answered.elapsed());
 }
 
 #[test]
 fn a_page_that_reads_nothing_learns_of_the_end_from_smoq_blocking() {
-    published(async |origin, video| {
-        let mut host = Host::on_quic(&Server::new().with_publish(origin));
-        let (address, events) = (host.address, &mut host.events);
-        let session = async move || match events.recv().await {
-            Some(Event::Connected { session, .. }) => session,
-            other => panic!("{other:?}"),
-        };
-        a_page_that_reads_nothing_learns_of_the_end(address, video, session).await;
-    });
+    on_blocking(a_page_that_reads_nothing_learns_of_the_end);
 }
 
 #[test]
 fn a_page_that_reads_nothing_learns_of_the_end_from_smoq_quinn() {
-    published(async |origin, video| {
-        let server = Server::new().with_publish(origin);
-        let identity = Identity::self_signed(["localhost"]).unwrap();
-        let tls = config::server(&identity, server.versions()).unwrap();
-        let (endpoint, _) = smoq_quinn::listen((Ipv4Addr::LOCALHOST, 0).into(), tls).unwrap();
-        let address = endpoint.local_addr().unwrap();
-        let accepting = tokio::spawn(async move {
-            let connection = endpoint.accept().await.unwrap().await.unwrap();
-            let (session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
-            tokio::spawn(driving);
-            session
-        });
-        let session = async move || accepting.await.unwrap();
-        a_page_that_reads_nothing_learns_of_the_end(address, video, session).await;
-    });
+    on_quinn(a_page_that_reads_nothing_learns_of_the_end);
+}
+
+#[test]
+fn a_page_has_time_to_learn_of_the_end_from_smoq_blocking() {
+    on_blocking(a_page_has_time_to_learn_of_the_end);
+}
+
+#[test]
+fn a_page_has_time_to_learn_of_the_end_from_smoq_quinn() {
+    on_quinn(a_page_has_time_to_learn_of_the_end);
 }
