@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use smoq::{
-    Client, Error, IncomingSession, Origin, OriginProducer, Server, Session, Version, Versions,
+    Client, Error, IncomingSession, Limits, Origin, OriginProducer, Server, Session, Version,
+    Versions,
 };
 use smoq_quinn::smoq_quic::{Carrier, Identity, Trust};
 use smoq_quinn::{ConnectionDriver, config};
@@ -182,8 +183,11 @@ pub(crate) async fn pair_over(
     client: Versions,
     server: Versions,
 ) -> (Drivings, Side, Side) {
-    let client = Client::new().with_origin(&near).with_versions(client);
-    let server = Server::new().with_origin(&far).with_versions(server);
+    let mut limits = Limits::default();
+    // Older versions of moq-lite wait this long at each end of a track, and loopback delays nothing for so long.
+    limits.straggler_timeout = Duration::from_millis(300);
+    let client = Client::new().with_origin(&near).with_versions(client).with_limits(limits.clone());
+    let server = Server::new().with_origin(&far).with_versions(server).with_limits(limits);
     let dialing = smoq_quinn::connect(link.client, &client);
     let (near_end, far_end) = both(dialing, smoq_quinn::accept(link.server, &server)).await;
     let ((near_session, client), (far_session, server)) = (near_end.unwrap(), far_end.unwrap());
