@@ -666,6 +666,24 @@ fn data_that_arrives_with_a_close_is_delivered() {
     }
 }
 
+/// A publisher on another core may write groups as fast as a session takes them. The session handles its peer nevertheless.
+#[test]
+fn a_busy_publisher_does_not_hold_up_the_session() {
+    for version in every_version() {
+        let mut world = World::new(version, Link::perfect());
+        let (_broadcast, mut track, _reader) = world.subscribed();
+        let now = Instant::from_millis(10_000);
+        let driver = &mut world.pair.client;
+        driver.handle(now, Input::Closed { error: Error::Disconnected });
+        for n in 0_u64..1_000 {
+            track.write_frame(n, "busy").unwrap();
+            driver.work(now);
+        }
+        assert!(world.sessions[0].try_closed().is_ready(), "{version}");
+        assert!(track.try_unused().is_ready(), "{version}");
+    }
+}
+
 /// 03 and 04 have no TRACK_INFO, and peers of draft 16 accept no properties. The subscriber then decides
 /// how long groups are kept.
 #[test]

@@ -115,6 +115,8 @@ pub struct Driver {
     lost_datagrams: u64,
     /// Whether the session is closed, and everything of the peer was ended.
     is_over: bool,
+    /// Whether the next piece of work is an event of the machine, if there is one.
+    is_peers_turn: bool,
 }
 
 /// The kinds of keys in the ready list. The rest of a key is a slot.
@@ -229,6 +231,7 @@ impl Driver {
             probing: false,
             lost_datagrams: 0,
             is_over: false,
+            is_peers_turn: false,
         }
     }
 
@@ -328,10 +331,31 @@ impl Driver {
         if self.advance_clock(now) {
             self.machine.handle(now, Input::Time);
         }
-        if let Some(key) = self.ready.pop() {
-            self.model_changed(key);
-            return true;
+        // In turns, so that neither a busy model nor a busy peer holds up the other.
+        self.is_peers_turn = !self.is_peers_turn;
+        let has_worked = if self.is_peers_turn {
+            self.follow_machine() || self.follow_model()
+        } else {
+            self.follow_model() || self.follow_machine()
+        };
+        if !has_worked {
+            if self.outbox.announcing.take_left_out() {
+                log::broke(self.id, "announcements", &Error::Limit(LimitKind::SentAnnouncements));
+            }
+            self.caches().for_each(|cache| cache.confirm_now());
         }
+        has_worked
+    }
+
+    /// Handles one change of the model.
+    fn follow_model(&mut self) -> bool {
+        let Some(key) = self.ready.pop() else { return false };
+        self.model_changed(key);
+        true
+    }
+
+    /// Handles one event of the machine.
+    fn follow_machine(&mut self) -> bool {
         let event = self.machine.poll_event();
         let lost = self.machine.lost_datagrams();
         add(&self.shared.cells.lost_datagrams, lost - self.lost_datagrams);
@@ -341,21 +365,12 @@ impl Driver {
             self.shared.set_version(self.version);
         }
         match event {
-            Some(event) => self.event(event),
-            None if self.apply_ended() => {}
-            None => {
-                if self.outbox.announcing.take_left_out() {
-                    log::broke(
-                        self.id,
-                        "announcements",
-                        &Error::Limit(LimitKind::SentAnnouncements),
-                    );
-                }
-                self.caches().for_each(|cache| cache.confirm_now());
-                return false;
+            Some(event) => {
+                self.event(event);
+                true
             }
+            None => self.apply_ended(),
         }
-        true
     }
 
     // ---- outputs -----------------------------------------------------------------------------
@@ -686,7 +701,7 @@ census! { Driver {
     counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared, decisions;
     plain: version, id, now, late_since, publish, peer, is_leaving, draining, retained, close_timeout, path_bytes, requests, probing,
-        lost_datagrams, is_over;
+        lost_datagrams, is_over, is_peers_turn;
 } }
 
 #[cfg(any(test, feature = "sim"))]
