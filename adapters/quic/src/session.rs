@@ -71,6 +71,8 @@ impl Carrier {
                     Self::WebTransport => smoq_webtransport::connection_error(code),
                 }
             }
+            // By the application, which has the connection.
+            ConnectionError::LocallyClosed => Error::SessionClosed,
             ConnectionError::TimedOut => Error::Timeout,
             _ => Error::Disconnected,
         }

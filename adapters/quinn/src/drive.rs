@@ -17,7 +17,7 @@ use quinn::{
 };
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
-use smoq::{Clock, Driver, Error, Instant};
+use smoq::{Clock, CloseReason, Driver, Error, Instant};
 use smoq_quic::webtransport::Event;
 use smoq_quic::{
     CAPSULE_TIMEOUT, Carrier, FLUSH_TIMEOUT, LINGER_TIMEOUT, SendWindow, Sent, log,
@@ -70,24 +70,19 @@ pub(crate) async fn drive(
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
-    match poll_fn(|cx| round.poll(cx)).await {
-        End::Close { code, reason } => {
-            round.flush(code, reason).await;
-            round.streams.close(code, reason.as_bytes());
-            outcome(Error::from_session_code(code))
-        }
-        End::Lost(outcome) => outcome,
+    if let End::Close { code, reason } = poll_fn(|cx| round.poll(cx)).await {
+        round.flush(code, reason).await;
+        round.streams.close(code, reason.as_bytes());
     }
+    round.driver.closed().map_or(Ok(()), CloseReason::into_result)
 }
 
-fn outcome(error: Error) -> Result<(), Error> {
-    if error == Error::SessionClosed { Ok(()) } else { Err(error) }
-}
-
-/// How the session ended.
+/// What is left to do after the session.
 enum End {
+    /// To close the connection.
     Close { code: Code, reason: &'static str },
-    Lost(Result<(), Error>),
+    /// Nothing: it is lost.
+    Lost,
 }
 
 /// The state of the connection.
@@ -95,9 +90,9 @@ enum Lost<'a> {
     /// It is open as far as anybody knows.
     Watched(Pin<&'a mut (dyn Future<Output = ConnectionError> + Send + 'a)>),
     /// It is lost, or the peer ended the session, but what was received before that has not been read completely.
-    Reading(Error, Result<(), Error>),
+    Reading(Error),
     /// It is lost, and the driver knows.
-    Reported(Result<(), Error>),
+    Reported,
 }
 
 /// The rest of the budget for one kind of work in one round.
@@ -201,15 +196,14 @@ impl Round<'_, '_> {
             if self.driver.end_turn(now, false) {
                 continue;
             }
-            match &mut self.lost {
+            match &self.lost {
                 Lost::Watched(_) => {}
-                Lost::Reading(error, outcome) => {
-                    let (error, outcome) = (error.clone(), outcome.clone());
-                    self.driver.handle(now, Input::Closed { error });
-                    self.lost = Lost::Reported(outcome);
+                Lost::Reading(error) => {
+                    self.driver.handle(now, Input::Closed { error: error.clone() });
+                    self.lost = Lost::Reported;
                     continue;
                 }
-                Lost::Reported(outcome) => return Poll::Ready(End::Lost(outcome.clone())),
+                Lost::Reported => return Poll::Ready(End::Lost),
             }
             let deadlines = [self.driver.poll_timeout(), self.streams.next_look()];
             if self.timer.poll(deadlines.into_iter().flatten().min(), cx).is_pending()
@@ -300,12 +294,7 @@ impl Round<'_, '_> {
         let cx = &mut Context::from_waker(&self.wakers[LOST]);
         if let Poll::Ready(error) = lost.as_mut().poll(cx) {
             log::lost(self.connection.stable_id() as u64, &error);
-            let session_error = self.streams.carrier().session_error(&error);
-            let outcome = match error {
-                ConnectionError::LocallyClosed => Ok(()),
-                _ => outcome(session_error.clone()),
-            };
-            self.lost = Lost::Reading(session_error, outcome);
+            self.lost = Lost::Reading(self.streams.carrier().session_error(&error));
         }
     }
 
@@ -335,8 +324,8 @@ impl Round<'_, '_> {
 
     /// HTTP/3 is over. Its reason is better than that of the connection.
     fn lose(&mut self, error: Error) {
-        if !matches!(self.lost, Lost::Reported(_)) {
-            self.lost = Lost::Reading(error.clone(), outcome(error));
+        if !matches!(self.lost, Lost::Reported) {
+            self.lost = Lost::Reading(error);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, Side, StreamId};
-use smoq::{Driver, Error, Instant};
+use smoq::{CloseReason, Driver, Error, Instant};
 use web_transport_trait::{Error as _, Session, Stats};
 
 use crate::future::{BoxFuture, Source, boxed};
@@ -55,23 +55,18 @@ pub(crate) async fn drive<S: Session, T: Timer>(
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, DATAGRAM] {
         round.wakers[key].wake_by_ref();
     }
-    match poll_fn(|cx| round.poll(cx)).await {
-        End::Close { code, reason } => {
-            round.close(code, reason).await;
-            outcome(Error::from_session_code(code))
-        }
-        End::Lost(error) => outcome(error),
+    if let End::Close { code, reason } = poll_fn(|cx| round.poll(cx)).await {
+        round.close(code, reason).await;
     }
+    round.driver.closed().map_or(Ok(()), CloseReason::into_result)
 }
 
-fn outcome(error: Error) -> Result<(), Error> {
-    if error == Error::SessionClosed { Ok(()) } else { Err(error) }
-}
-
-/// How the session ended.
+/// What is left to do after the session.
 enum End {
+    /// To close the session of the carrier.
     Close { code: Code, reason: &'static str },
-    Lost(Error),
+    /// Nothing: it is lost.
+    Lost,
 }
 
 /// The state of the carrier's session.
@@ -81,7 +76,7 @@ enum Lost {
     /// It is lost, but what was received before that has not been read completely.
     Reading(Error),
     /// It is lost, and the driver knows.
-    Reported(Error),
+    Reported,
 }
 
 /// The rest of the budget for one kind of work in one round.
@@ -207,12 +202,11 @@ impl<S: Session, T: Timer> Round<S, T> {
             match &self.lost {
                 Lost::Watched => {}
                 Lost::Reading(error) => {
-                    let error = error.clone();
                     self.driver.handle(now, Input::Closed { error: error.clone() });
-                    self.lost = Lost::Reported(error);
+                    self.lost = Lost::Reported;
                     continue;
                 }
-                Lost::Reported(error) => return Poll::Ready(End::Lost(error.clone())),
+                Lost::Reported => return Poll::Ready(End::Lost),
             }
             let deadlines =
                 [self.driver.poll_timeout(), self.streams.next_broken(), self.next_open];

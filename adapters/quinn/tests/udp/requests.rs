@@ -7,6 +7,7 @@ use crate::ends::{asked, in_every_version, is_webtransport};
 in_every_version! {
     an_accepted_client_gets_its_part
     a_rejected_client_learns_why
+    each_end_tells_its_own_reason
     a_client_that_leaves_is_noticed
 }
 
@@ -55,6 +56,17 @@ async fn a_rejected_client_learns_why(version: Version) {
         assert_eq!(drivings.ended().await, [Err(reason.clone()), Err(reason.clone())]);
         assert_eq!(session.closed().await, CloseReason::Error(reason));
     }
+}
+
+/// The code on the wire has a meaning for the peer alone.
+async fn each_end_tells_its_own_reason(version: Version) {
+    let (mut drivings, mut session, mut request) = asked(version, Client::new()).await;
+    drivings.run(request.ready()).await.unwrap();
+    request.reject(Error::NotFound);
+    let [told, rejected] = drivings.ended().await;
+    assert_eq!(rejected, Err(Error::NotFound));
+    assert_eq!(told, session.closed().await.into_result());
+    assert!(told.is_err());
 }
 
 async fn a_client_that_leaves_is_noticed(version: Version) {

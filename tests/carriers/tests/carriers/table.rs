@@ -140,11 +140,16 @@ async fn a_write_that_waits_is_reset_when_the_future_is_dropped<T: Tested + Send
 
 async fn the_code_of_a_close_arrives<T: Tested + Send + 'static>(versions: Versions) {
     let (raw, far, _kept) = pair::<T>(&versions).await;
-    let served = serve(far, versions);
+    let served = serve(far, versions.clone());
     served.session.close(Error::App(7));
     let code = raw.closed().await.session_error().map(|(code, _)| code);
     assert_eq!(code, T::TELLS_CLOSE.then_some(64 + 7));
     assert_eq!(served.driving.await.unwrap(), Err(Error::App(7)));
+    // The code on the wire has a meaning for the peer alone.
+    let (_raw, far, _kept) = pair::<T>(&versions).await;
+    let served = serve(far, versions);
+    served.session.close(Error::NotFound);
+    assert_eq!(served.driving.await.unwrap(), Err(Error::NotFound));
 }
 
 async fn the_code_of_the_peers_close_arrives<T: Tested + Send + 'static>(versions: Versions) {
