@@ -296,10 +296,7 @@ impl Streams {
 
     /// Finishes our half. If a STOP_SENDING came first, the half is reset and the code is returned.
     pub(crate) fn finish(&mut self, id: StreamId) -> Option<VarInt> {
-        // Streams that were acknowledged need not be kept any more.
-        while self.finished.front().is_some_and(|send| send.priority().is_err()) {
-            self.finished.pop_front();
-        }
+        forget_some(&mut self.finished, |send| send.priority().is_err());
         let (stream, _) = self.by_id(id)?;
         stream.stopped = None;
         let mut send = stream.send.take()?;
@@ -318,6 +315,17 @@ impl Streams {
 fn is_sending(slots: &[Slot], by_id: &HashMap<StreamId, usize>, id: StreamId) -> bool {
     let stream = by_id.get(&id).and_then(|slot| slots[*slot].stream.as_ref());
     stream.is_some_and(|stream| stream.send.is_some())
+}
+
+/// Forgets streams that were acknowledged, which need not be kept any more. Called for each stream that is added, it keeps
+/// about twice as many as are not acknowledged, even if one of them never is.
+fn forget_some<T>(finished: &mut VecDeque<T>, is_acknowledged: impl Fn(&T) -> bool) {
+    for _ in 0..2 {
+        let Some(oldest) = finished.pop_front() else { return };
+        if !is_acknowledged(&oldest) {
+            finished.push_back(oldest);
+        }
+    }
 }
 
 /// The code of a STOP_SENDING that came before the end of a stream that was just finished.

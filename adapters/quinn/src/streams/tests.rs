@@ -115,6 +115,16 @@ fn an_end_that_was_acknowledged_is_forgotten() {
     });
 }
 
+#[test]
+fn an_end_that_is_never_acknowledged_keeps_no_others() {
+    let mut finished = VecDeque::from([0]);
+    for stream in 1..1_000 {
+        forget_some(&mut finished, |stream| *stream > 0);
+        finished.push_back(stream);
+        assert!(finished.contains(&0) && finished.len() <= 3, "{finished:?}");
+    }
+}
+
 /// A request that is cancelled by STOP_SENDING alone is noticed: when it gets old enough to be watched, or at
 /// once if it is watched already.
 #[test]
