@@ -1,8 +1,8 @@
 //! Many sessions at one listener.
 
 use smoq::{
-    Client, CloseReason, Origin, OriginProducer, Server, Session, SessionGauges, Subscription,
-    Version, Versions,
+    Client, Error, Origin, OriginProducer, Server, Session, SessionGauges, Subscription, Version,
+    Versions,
 };
 use smoq_web_transport::{accept, connect};
 
@@ -72,12 +72,15 @@ async fn crowd<T: Tested>(listener: &T, origin: &OriginProducer, versions: &Vers
     drop(readers);
     let half = SESSIONS / 2;
     near[..half].iter().chain(&far[half..]).for_each(Session::drain);
+    // `qmux` closes its socket with the session. If this machine is busy, a peer may still write, and then it does not read
+    // why the session is over.
+    let ends = |error: &Error| *error == Error::Disconnected;
     for driving in drivings {
-        driving.await.unwrap().unwrap();
+        assert!(driving.await.unwrap().as_ref().err().is_none_or(ends));
     }
     track.unused().await.unwrap();
     for session in near.iter_mut().chain(&mut far) {
-        assert_eq!(session.closed().await, CloseReason::Clean);
+        assert!(session.closed().await.into_result().as_ref().err().is_none_or(ends));
         let SessionGauges { rtt, bitrate, max_datagram, .. } = session.gauges();
         let mut none = SessionGauges::default();
         (none.rtt, none.bitrate, none.max_datagram) = (rtt, bitrate, max_datagram);
