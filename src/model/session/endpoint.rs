@@ -63,8 +63,8 @@ macro_rules! end {
 
             /// Records each session. `sink` is called when a session begins, and returns where the
             /// [trace](crate::machine::trace) of that session goes, or `None` to not record it. If
-            /// the sink accepts no more, the trace ends and the session goes on. Default: nothing
-            /// is recorded.
+            /// the sink accepts no more, the trace ends and the session goes on. A trace has the payloads
+            /// and the authorization tokens of its session. Default: nothing is recorded.
             #[must_use]
             pub fn with_trace(
                 mut self,
