@@ -97,6 +97,17 @@ fn a_dropped_frame_ends_its_group() {
 }
 
 #[test]
+fn an_aborted_frame_ends_its_group() {
+    let (_track, mut group, mut reader) = group();
+    group.write_frame(0, "a".as_bytes()).unwrap();
+    let mut frame = group.create_frame(0, 4).unwrap();
+    frame.write(b"abc").unwrap();
+    frame.abort(Error::App(7));
+    assert_end(&mut reader, &[b"a"], Err(Error::App(7)));
+    assert_eq!(group.finish(), Err(Error::App(7)));
+}
+
+#[test]
 fn a_group_does_not_finish_after_half_a_frame() {
     let (_track, mut group, mut reader) = group();
     let mut frame = group.create_frame(0, 4).unwrap();

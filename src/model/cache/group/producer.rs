@@ -227,6 +227,13 @@ impl FrameProducer {
         if self.remaining == 0 { Ok(()) } else { Err(self.fail()) }
     }
 
+    /// Aborts the frame, and with it its group: readers get `error` after the frames before this one. It does
+    /// nothing if the group has ended.
+    pub fn abort(mut self, error: Error) {
+        self.remaining = 0;
+        self.group.abort(error);
+    }
+
     fn fail(&mut self) -> Error {
         self.remaining = 0;
         self.group.abort(Error::WrongSize);
