@@ -50,7 +50,7 @@ pub enum LimitKind {
     #[error("requests")]
     Requests,
     /// A limit of the peer on requests.
-    #[error("requests, at the peer")]
+    #[error("requests that the peer allows")]
     PeerRequests,
     /// [`Limits::subscriptions`](crate::Limits::subscriptions).
     #[error("subscriptions")]

@@ -21,6 +21,9 @@
 //! Each layer uses only those below it. [`Limits`] bounds the memory that peers and applications
 //! can use, and [`Error`] is the reason for the end of an operation or session.
 //!
+//! Each wait of a handle comes in three forms: `x().await`, `poll_x(cx)` for executors, and `try_x()`, which answers at
+//! once and registers no waker.
+//!
 //! # Example
 //!
 //! Publish a frame and read it back. Between two processes the code is the same; there a session
@@ -51,6 +54,7 @@
 //!   remain, for `no_std` with `alloc`.
 //! - `tracing`: events of sessions, refusals and exceeded limits for the [`tracing`] crate. There is
 //!   no event per frame.
+//! - `stream`: the handles that read as streams of the crate `futures-core`.
 //! - `sim`: the module [`sim`], which connects two sessions in memory on a virtual clock, for tests
 //!   and benchmarks. It is not covered by semantic versioning.
 //!
@@ -72,7 +76,7 @@ mod hop;
 mod limits;
 pub mod machine;
 #[cfg(feature = "std")]
-pub mod model;
+mod model;
 mod path;
 mod peer;
 mod properties;

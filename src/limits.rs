@@ -71,11 +71,11 @@ pub struct Limits {
     pub answer_timeout: Duration,
     /// Group streams of the peer that are open at the same time. A new one is stopped. Default 4,096.
     pub group_streams: usize,
-    /// Group streams of the peer that wait for the TRACK_INFO of their track. They are not read any further
-    /// until it arrives. Beyond it the oldest one is stopped. Default 64.
+    /// Group streams of the peer that wait for the TRACK_INFO of their track, or for a subscription with their track
+    /// alias. They are not read any further until it arrives. Beyond it the oldest one is stopped. Default 64.
     pub unbound_streams: usize,
-    /// How long a group stream may wait for the TRACK_INFO of its track. After that it is stopped. Default
-    /// 5 s.
+    /// How long a group stream may wait for the TRACK_INFO of its track, or for a subscription with its track alias,
+    /// or for the frames before its first one, which FETCH brings. After that it is stopped. Default 5 s.
     pub unbound_timeout: Duration,
     /// Datagrams of the peer that wait to be decoded. Their total size is limited as well, to this many
     /// times 1,200 bytes. Beyond it the oldest ones are dropped. Default 1,024.
@@ -96,9 +96,9 @@ pub struct Limits {
     /// Bytes of the authorization tokens that a peer of moq-transport may register for later requests, 16 more for
     /// each. Beyond it the session closes; one in SETUP is used, and not kept. Default 4,096.
     pub token_bytes: u64,
-    /// How long the peer's SETUP may take, in versions that have one, and then the application's decision
-    /// on it, if there is one to make ([`Event::SetUp`](crate::machine::Event::SetUp)). After that the
-    /// session closes with [`Timeout`](crate::Error::Timeout). Default 10 s.
+    /// How long the peer's SETUP, in versions that have one, and the application's decision on it, if there is one to
+    /// make ([`Event::SetUp`](crate::machine::Event::SetUp)), may take together. After that the session closes with
+    /// [`Timeout`](crate::Error::Timeout). Default 10 s.
     pub handshake_timeout: Duration,
     /// How long a graceful close may take to flush what waits to be sent. After that the session closes
     /// without it. Default 1 s.

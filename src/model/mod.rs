@@ -1,7 +1,6 @@
 //! The handles that applications hold: origins, broadcasts, tracks, groups, frames and sessions.
 //!
-//! Each wait comes in three forms: `poll_x(cx)` for executors, `x().await`, and `try_x()`, which
-//! answers at once and registers no waker. All three call one private function.
+//! The three forms of a wait, `x().await`, `poll_x(cx)` and `try_x()`, call one private function.
 
 mod base;
 mod cache;

@@ -206,7 +206,7 @@ impl TrackConsumer {
         self.reader.extras.as_ref().map_or(0, |extras| extras.skipped)
     }
 
-    /// Counters of what was written to the track, here or by a peer, and what it holds.
+    /// Counters of what was written to the track, here or by a peer.
     pub fn stats(&self) -> TrackStats {
         self.reader.shared.account.stats()
     }

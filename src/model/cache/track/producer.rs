@@ -383,7 +383,7 @@ impl TrackProducer {
         self.shared.account.used()
     }
 
-    /// Counters of what was written to the track, and what it holds.
+    /// Counters of what was written to the track.
     pub fn stats(&self) -> TrackStats {
         self.shared.account.stats()
     }

@@ -117,7 +117,7 @@ impl Decisions {
         let asked = PeerRequest::new(kind, path, track, tokens, asked, self.answers.clone());
         // A request that the peer gave up is no longer in `waiting`, but the application may hold it.
         if self.answers.held() > self.limit + self.announced.len() {
-            asked.reject(Error::Limit(LimitKind::PeerRequests));
+            asked.reject(Error::Limit(LimitKind::Requests));
         } else {
             (self.decide.0)(asked);
         }
