@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use smoq::coding::ietf::{
-    Draft, Goaway, MaxRequestId, Message, Namespace, NamespaceDone, NamespaceRequest, Parameters,
-    Publish, PublishDone, PublishNamespace, PublishNamespaceDone, RequestError, RequestOk,
-    RequestUpdate, Setup, Subscribe, SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
+    Draft, Fetch, FetchForm, FetchTarget, Goaway, MaxRequestId, Message, Namespace, NamespaceDone,
+    NamespaceRequest, Parameters, Publish, PublishDone, PublishNamespace, PublishNamespaceDone,
+    RequestError, RequestOk, RequestUpdate, Setup, Subscribe, SubscribeNamespace, SubscribeOk,
+    TrackProperties, Unsubscribe,
 };
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FramePosition, FrameView, GroupKey, Input,
@@ -41,6 +42,15 @@ const LITE: [Version; 8] = [
     Version::Lite01,
 ];
 const DRAFTS: [Version; 2] = [Version::Moqt18, Version::Moqt16];
+const OTHER_DRAFTS: [Version; 7] = [
+    Version::Moqt22,
+    Version::Moqt21,
+    Version::Moqt20,
+    Version::Moqt19,
+    Version::Moqt17,
+    Version::Moqt15,
+    Version::Moqt14,
+];
 
 const MAX_OPS: usize = 2_000;
 /// The number of calls after which a machine must have no more work.
@@ -178,11 +188,12 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(mut choices: Choices<'a>) -> Self {
-        let shape = choices.byte();
+        let (shape, state) = (choices.byte(), choices.byte());
         let side = if shape & 4 == 0 { Side::Client } else { Side::Server };
         let version = match usize::from(shape & 3) {
             at if shape & 64 == 0 => LITE[at | usize::from(shape >> 3 & 4)],
-            at => DRAFTS[at / 2],
+            at if at % 2 == 0 => DRAFTS[at / 2],
+            _ => OTHER_DRAFTS[usize::from(state) % OTHER_DRAFTS.len()],
         };
         let mut config = Config::new(side, version);
         config.hop = Hop::new(u64::from(shape >> 7));
@@ -192,13 +203,12 @@ impl<'a> World<'a> {
         if shape & 16 != 0 {
             config.limits = small();
         }
-        let state = u64::from(choices.byte());
         let payload = Bytes::from_static(&[7; 400]);
         Self {
             choices,
             version,
             machine: Machine::new(config, Instant::ZERO),
-            source: Anything { state, quiet: false, payload },
+            source: Anything { state: state.into(), quiet: false, payload },
             side,
             now: Instant::ZERO,
             streams: Vec::new(),
@@ -310,7 +320,7 @@ impl<'a> World<'a> {
     fn message(&mut self) -> Bytes {
         let draft = Draft::of(self.version).expect("a draft");
         let (kind, n) = (self.choices.below(24), u64::from(self.choices.byte()));
-        let id = (self.version == Version::Moqt16).then_some(n);
+        let id = (self.version <= Version::Moqt16).then_some(n);
         let (namespace, track) = (Path::new(["a/b", "room/x", ""][n as usize % 3]), "track".into());
         let (parameters, properties) = (Parameters::default(), TrackProperties::default());
         let code = u64::from(self.choices.byte());
@@ -375,6 +385,18 @@ impl<'a> World<'a> {
             19 => {
                 let request = id.is_none().then_some(n);
                 Message::Goaway(Goaway { request, ..Goaway::default() })
+            }
+            20 => Message::SubscribeTracks(SubscribeNamespace {
+                id: n,
+                prefix: namespace,
+                ..SubscribeNamespace::default()
+            }),
+            21 => {
+                let target = match draft.fetch {
+                    FetchForm::Filter => FetchTarget::Track { namespace, track: subscribe.track },
+                    FetchForm::Target => FetchTarget::Relative { joins: code, groups_back: n },
+                };
+                Message::Fetch(Fetch { id: n, target, parameters })
             }
             // A subgroup: its header, and objects without properties.
             _ => {
@@ -535,6 +557,7 @@ impl<'a> World<'a> {
             | Event::RangeRequested { request, .. }
             | Event::SubscribeRequested { request, .. }
             | Event::TrackOffered { request, .. }
+            | Event::BroadcastOffered { request, .. }
             | Event::TrackRequested { request, .. } => {
                 assert!(!self.requests.contains(&request), "the key is in use");
                 self.requests.push(request);
