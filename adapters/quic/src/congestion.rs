@@ -7,7 +7,7 @@
 //!
 //! A queue is seen by the round-trip time. That of some packets is long on many paths, because the delay varies. So
 //! packets wait in a queue if even the fastest one of a short period was slow, as in CoDel (RFC 8289, section 3.2): slower
-//! than the fastest one of a long period by more than the times of the short period differ.
+//! than the fastest one of a long period, by more than twice of what the times of the short period differ.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ const NOW: Duration = Duration::from_millis(100);
 /// random loss would cost more of the rate, because the window shrinks by 30 %. With more, a queue that never holds so much
 /// would belong to us alone, because Cubic beside us yields.
 const INEXACT: Duration = Duration::from_millis(1);
+/// While the window doubles in each round trip, a queue outgrows the path before [`NOW`] is over. Then a smoothed time that is
+/// longer by this, and by a quarter, is that of a queue.
+const START: Duration = Duration::from_millis(5);
 /// The loss rate in percent up to which loss may be random.
 const RANDOM_LOSS: u64 = 5;
 /// The loss rate is that of about so many packets.
@@ -97,24 +100,31 @@ impl Times {
 struct Queue {
     path: Times,
     now: Times,
+    smoothed: Duration,
 }
 
 impl Queue {
     fn new(now: Instant) -> Self {
-        Self { path: Times::new(now, PATH), now: Times::new(now, NOW) }
+        let smoothed = Duration::ZERO;
+        Self { path: Times::new(now, PATH), now: Times::new(now, NOW), smoothed }
     }
 
-    /// A packet arrived. quinn's smoothed time does not include the delay of the acknowledgement, but varies less than the
-    /// delay of the path. The least time is that of a packet that was acknowledged at once.
+    /// A packet arrived, and was acknowledged after `rtt`. quinn's estimate leaves out the time that the receiver waited with
+    /// that. Where the delay varies, single packets are faster than the estimate.
     fn on_ack(&mut self, now: Instant, rtt: Duration, smoothed: Duration) {
         self.path.add(now, rtt, rtt);
         self.now.add(now, rtt.min(smoothed), smoothed);
+        self.smoothed = smoothed;
     }
 
-    fn is_there(&self) -> bool {
+    /// Where the delay varies, the least time of a short period is not that of the path, either. So the times may differ
+    /// twice as much: with half of it, random loss on such a path costs half of the rate, and with more, a Cubic beside us
+    /// gets too little.
+    fn is_there(&self, is_slow_start: bool) -> bool {
         let (path, now) = (self.path.least(), self.now.least());
         let differ = self.now.greatest().saturating_sub(now);
         now.saturating_sub(path) > path / 16 + INEXACT + differ * 2
+            || is_slow_start && self.smoothed.saturating_sub(path) > path / 4 + START
     }
 }
 
@@ -184,7 +194,10 @@ impl Controller for TolerantCubic {
     ) {
         // Without lost bytes it is a mark of a router (ECN).
         let are_many = self.losses.are_many(lost_bytes, self.mtu);
-        if self.queue.is_there() || are_many || is_persistent_congestion || lost_bytes == 0 {
+        // The first slow start, and the only one that does not end by itself.
+        let is_slow_start = self.cubic.metrics().ssthresh == Some(u64::MAX);
+        let has_queue = self.queue.is_there(is_slow_start);
+        if has_queue || are_many || is_persistent_congestion || lost_bytes == 0 {
             self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
         }
     }
@@ -281,14 +294,14 @@ mod tests {
                 self.1 += SOME;
                 self.0.on_ack(self.1, rtt, rtt);
             }
-            self.0.is_there()
+            self.0.is_there(false)
         }
     }
 
     #[test]
     fn packets_wait_in_a_queue_if_even_the_fastest_is_slow() {
         let mut acks = Acks::new();
-        assert!(!acks.0.is_there(), "nothing is known");
+        assert!(!acks.0.is_there(true), "nothing is known");
         assert!(!acks.have_queue(500, &[40]));
         assert!(!acks.have_queue(500, &[43]), "that is inexact");
         assert!(!acks.have_queue(99, &[44]), "a burst");
@@ -297,6 +310,14 @@ mod tests {
         assert!(!acks.have_queue(500, &[40, 80]), "one of them waited for nothing");
         assert!(!acks.have_queue(500, &[50, 60]), "they differ");
         assert!(acks.have_queue(500, &[70, 80]));
+    }
+
+    #[test]
+    fn a_queue_that_slow_start_makes_is_seen_at_once() {
+        let mut acks = Acks::new();
+        assert!(!acks.have_queue(500, &[40]));
+        assert!(!acks.have_queue(10, &[55]) && !acks.0.is_there(true));
+        assert!(!acks.have_queue(10, &[56]) && acks.0.is_there(true));
     }
 
     #[test]
@@ -317,11 +338,11 @@ mod tests {
         queue.on_ack(start, millis(600), millis(333));
         for n in 1..500 {
             queue.on_ack(start + SOME * n, millis(600), millis(600));
-            assert!(!queue.is_there());
+            assert!(!queue.is_there(true));
         }
         for n in 500..1_000 {
             queue.on_ack(start + SOME * n, millis(650), millis(601));
-            assert!(!queue.is_there(), "the acknowledgement waited");
+            assert!(!queue.is_there(true), "the acknowledgement waited");
         }
     }
 

@@ -117,6 +117,14 @@ fn random_loss_on_a_long_path_costs_little() {
     assert!(theirs <= 30, "{theirs} %: the path is no test");
 }
 
+/// A window that outgrows the path is not reduced soon: packets are lost, but none of them because of the window.
+#[test]
+fn random_loss_on_a_fast_path_ends_slow_start() {
+    let path = Path { rate: 10 * RATE, losses: 1, ..path() };
+    let ours = send_while(&[ours()], path, 7, |_, _, _| ()).part(0, 2..7) / 10;
+    assert!(ours >= 85, "{ours} % of 200 Mbit/s");
+}
+
 #[test]
 fn a_queue_that_overflows_is_congestion() {
     for queue in [10, 20, 60, 200].map(millis) {
