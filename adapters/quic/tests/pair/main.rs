@@ -3,8 +3,11 @@
 mod congestion;
 mod keep_alive;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,10 +31,21 @@ struct Path {
     queue: Duration,
     /// Of a thousand packets so many are lost.
     losses: u64,
+    /// Packets need longer by a random part of this.
+    jitter: Duration,
+    /// That part is another one after this time. If it is zero, each packet has its own.
+    jitter_lasts: Duration,
+    /// Of a thousand packets so many need longer by `late`, and others overtake them.
+    late_packets: u64,
+    late: Duration,
     /// A generator of random numbers.
     random: u64,
     /// When the last packet has been sent.
     busy_until: Option<Instant>,
+    /// When the last packet arrives that is not late.
+    last_arrival: Option<Instant>,
+    /// What packets need longer now, and since when.
+    jitter_now: Option<(Instant, Duration)>,
     packets: u64,
     lost: u64,
 }
@@ -43,25 +57,51 @@ impl Path {
             rate: u64::MAX,
             queue: Duration::MAX,
             losses: 0,
+            jitter: Duration::ZERO,
+            jitter_lasts: Duration::ZERO,
+            late_packets: 0,
+            late: Duration::ZERO,
             random: 1,
             busy_until: None,
+            last_arrival: None,
+            jitter_now: None,
             packets: 0,
             lost: 0,
         }
     }
 
+    /// A random number less than 1,000.
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.random >> 33) % 1_000
+    }
+
+    fn jitter(&mut self, now: Instant) -> Duration {
+        if let Some((_, jitter)) = self.jitter_now.filter(|(at, _)| now - *at < self.jitter_lasts) {
+            return jitter;
+        }
+        let jitter = self.jitter * u32::try_from(self.random()).unwrap() / 1_000;
+        self.jitter_now = Some((now, jitter));
+        jitter
+    }
+
     /// When a packet arrives, if it does.
     fn carry(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
         self.packets += 1;
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let begins = self.busy_until.map_or(now, |at| at.max(now));
-        if (self.random >> 33) % 1_000 < self.losses || begins - now > self.queue {
+        if self.random() < self.losses || begins - now > self.queue {
             self.lost += 1;
             return None;
         }
         let time = Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.rate);
-        self.busy_until = Some(begins + time);
-        Some(begins + time + self.latency)
+        let sent = begins + time;
+        self.busy_until = Some(sent);
+        let arrival = sent + self.latency + self.jitter(sent);
+        if self.random() < self.late_packets {
+            return Some(arrival + self.late);
+        }
+        self.last_arrival = self.last_arrival.max(Some(arrival));
+        self.last_arrival
     }
 }
 
@@ -69,8 +109,9 @@ impl Path {
 struct End {
     endpoint: Endpoint,
     connection: Option<(ConnectionHandle, Connection)>,
+    address: SocketAddr,
     /// The path to the other end.
-    path: Path,
+    path: Rc<RefCell<Path>>,
     /// Datagrams to the other end, with the time of their arrival.
     sent: VecDeque<(Instant, BytesMut)>,
 }
@@ -83,10 +124,15 @@ struct Pair {
 }
 
 impl End {
-    fn new(server: Option<ServerConfig>, path: Path) -> Self {
-        let endpoint =
-            Endpoint::new(Arc::new(EndpointConfig::default()), server.map(Arc::new), true, None);
-        Self { endpoint, connection: None, path, sent: VecDeque::new() }
+    fn new(
+        address: impl Into<SocketAddr>,
+        server: Option<ServerConfig>,
+        path: Rc<RefCell<Path>>,
+    ) -> Self {
+        let mut config = EndpointConfig::default();
+        config.rng_seed(Some([1; 32]));
+        let endpoint = Endpoint::new(Arc::new(config), server.map(Arc::new), true, None);
+        Self { endpoint, connection: None, address: address.into(), path, sent: VecDeque::new() }
     }
 
     fn connection(&mut self) -> Option<&mut Connection> {
@@ -122,8 +168,9 @@ impl End {
         }
         let mut buffer = Vec::new();
         while let Some(transmit) = connection.poll_transmit(now, 1, &mut buffer) {
-            if let Some(arrival) = self.path.carry(now, transmit.size) {
-                self.sent.push_back((arrival, BytesMut::from(&buffer[..transmit.size])));
+            if let Some(arrival) = self.path.borrow_mut().carry(now, transmit.size) {
+                let place = self.sent.partition_point(|(at, _)| *at <= arrival);
+                self.sent.insert(place, (arrival, BytesMut::from(&buffer[..transmit.size])));
             }
             buffer.clear();
         }
@@ -131,11 +178,10 @@ impl End {
     }
 
     /// Delivers what has arrived at `to` by now.
-    fn deliver(&mut self, now: Instant, from: impl Into<SocketAddr>, to: &mut Self) {
-        let from = from.into();
+    fn deliver(&mut self, now: Instant, to: &mut Self) {
         while self.sent.front().is_some_and(|(at, _)| *at <= now) {
             let (_, datagram) = self.sent.pop_front().unwrap();
-            to.receive(now, from, datagram);
+            to.receive(now, self.address, datagram);
         }
     }
 
@@ -148,10 +194,19 @@ impl End {
 
 impl Pair {
     /// Connects them. Each end has a path to the other one.
-    #[expect(clippy::disallowed_methods, reason = "the beginning of a clock that the test moves")]
     fn new(client: ClientConfig, server: ServerConfig, [forth, back]: [Path; 2]) -> Self {
-        let now = Instant::now();
-        let (mut client_end, server) = (End::new(None, forth), End::new(Some(server), back));
+        Self::beside(start(), client, server, [forth, back].map(|path| Rc::new(RefCell::new(path))))
+    }
+
+    /// Connects them on paths that may be those of other pairs as well.
+    fn beside(
+        now: Instant,
+        client: ClientConfig,
+        server: ServerConfig,
+        [forth, back]: [Rc<RefCell<Path>>; 2],
+    ) -> Self {
+        let mut client_end = End::new(CLIENT, None, forth);
+        let server = End::new(SERVER, Some(server), back);
         let connection = client_end.endpoint.connect(now, client, SERVER.into(), "localhost");
         client_end.connection = Some(connection.unwrap());
         Self { now, client: client_end, server }
@@ -159,14 +214,30 @@ impl Pair {
 
     /// Sends what both have to send, and lets the next packets arrive or the next timers fire.
     fn step(&mut self) {
-        let Self { now, client, server } = self;
+        step(slice::from_mut(self));
+    }
+}
+
+/// The same for several pairs with one clock.
+fn step(pairs: &mut [Pair]) {
+    let mut next: Option<Instant> = None;
+    for Pair { now, client, server } in &mut *pairs {
         client.run(*now);
         server.run(*now);
-        let next = [client.next(), server.next()].into_iter().flatten().min();
-        *now = next.expect("the connection lives").max(*now);
-        client.deliver(*now, CLIENT, server);
-        server.deliver(*now, SERVER, client);
+        next = [next, client.next(), server.next()].into_iter().flatten().min();
     }
+    let next = next.expect("a connection lives");
+    for Pair { now, client, server } in pairs {
+        *now = next.max(*now);
+        client.deliver(*now, server);
+        server.deliver(*now, client);
+    }
+}
+
+/// The beginning of the clock.
+#[expect(clippy::disallowed_methods, reason = "the beginning of a clock that the test moves")]
+fn start() -> Instant {
+    Instant::now()
 }
 
 fn configs() -> (ClientConfig, ServerConfig) {
