@@ -34,7 +34,7 @@ pub(super) fn object(object: u64, payload: &'static str) -> (FetchRecord<'static
     object_of(Some(0), object, payload)
 }
 
-fn object_of(
+pub(super) fn object_of(
     subgroup: Option<u64>,
     object: u64,
     payload: &'static str,

@@ -2,7 +2,7 @@
 //! joining FETCH, fill, and FETCH of several groups (*Location Filters*, *Fetch*, *Fill Semantics*, *Joining an
 //! Ongoing Track*).
 
-use super::fetch::{answer, fetch_message, fetch_ok, object};
+use super::fetch::{answer, fetch_message, fetch_ok, object, object_of};
 use super::*;
 
 // ---- as subscriber ---------------------------------------------------------------------------
@@ -95,7 +95,7 @@ fn rest(version: Version) -> String {
 #[test]
 fn a_group_without_its_beginning_is_left_out() {
     for version in EVERY {
-        for reason in 0..4 {
+        for reason in 0..5 {
             let (mut talk, _, (stream, asked), group) = late(version);
             match reason {
                 0 => {
@@ -115,13 +115,19 @@ fn a_group_without_its_beginning_is_left_out() {
                     let head = talk.lone.open(Dir::Uni, "");
                     talk.lone.fin(head, &answer(version, asked.id, &[object(0, "a")]));
                 }
+                // Object 1 is of another subgroup (*Fetch Header*), and so no frame of the group.
+                3 => {
+                    let records = [object(0, "a"), object_of(Some(1), 1, "b")];
+                    let head = talk.lone.open(Dir::Uni, "");
+                    talk.lone.fin(head, &answer(version, asked.id, &records));
+                }
                 _ => {
                     let head = talk.lone.open(Dir::Uni, &answer(version, asked.id, &[]));
                     talk.lone.reset(head, 0);
                 }
             }
             let events = talk.lone.events();
-            if reason == 2 {
+            if matches!(reason, 2 | 3) {
                 let received = Received::of([vec![informed(0)], events].concat());
                 let result = received.groups[&(0, 7)].result.clone();
                 assert_eq!(result, Some(Err(Error::Lagged)), "{version}");
