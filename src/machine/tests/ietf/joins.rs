@@ -141,6 +141,37 @@ fn a_group_without_its_beginning_is_left_out() {
     }
 }
 
+/// The peer refuses each FETCH at once. None leaves a timer.
+#[test]
+fn ten_thousand_groups_without_their_beginning_leave_nothing() {
+    for version in [Moqt14, Moqt22] {
+        let setup = Setup { max_request_id: 1 << 40, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config(Side::Client, version), setup);
+        talk.lone.events();
+        talk.subscribed(5, TrackProperties::default());
+        let mut entries = None;
+        for n in 1..=10_000 {
+            talk.lone.open(Dir::Uni, &stream_from(version, 2, &["c"]));
+            let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, n));
+            // On the control stream the one before is given up first.
+            let Some(Message::Fetch(asked)) = talk.written(stream).pop() else { panic!() };
+            let error = RequestError { id: talk.id(asked.id), ..RequestError::default() };
+            let refusal = match version {
+                Moqt14 => Message::FetchError(error),
+                _ => Message::RequestError(error),
+            };
+            match talk.control {
+                Some(control) => talk.send(control, &refusal),
+                None => talk.lone.fin(stream, &wire(version, &refusal)),
+            }
+            assert_eq!(talk.lone.events(), [refused_group(0)], "{version}");
+            talk.lone.actions();
+            let now = talk.lone.end.machine.entries();
+            assert_eq!(*entries.get_or_insert(now), now, "{version}: after {n}");
+        }
+    }
+}
+
 /// A subscription ends with its groups at any time, and leaves nothing.
 #[test]
 fn a_group_that_waits_for_its_beginning_ends_with_its_subscription() {

@@ -265,6 +265,25 @@ fn a_drain_leaves_time_to_read() {
 /// *FORWARD*: a subscription may begin paused, and be paused at any time. While it is, groups are given up.
 #[test]
 fn a_paused_subscription_gets_no_groups() {
+/// A publisher that never sends its last groups is waited for, but not after the application has left.
+#[test]
+fn an_ended_subscription_leaves_no_timer() {
+    for version in EVERY {
+        let mut talk = Talk::quiet(Side::Client, version);
+        talk.lone.events();
+        let before = talk.lone.end.machine.poll_timeout();
+        let stream = talk.subscribed(5, TrackProperties::default());
+        let done = talk.done(0, TRACK_ENDED, 1);
+        talk.send(stream, &done);
+        assert_eq!(talk.lone.events(), [], "{version}: a group is missing");
+        let straggling = Some(Instant::ZERO + Limits::default().straggler_timeout);
+        assert_eq!(talk.lone.end.machine.poll_timeout(), straggling);
+        talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
+        assert!(matches!(one(talk.lone.events()), Event::SubscribeEnded { .. }));
+        assert_eq!(talk.lone.end.machine.poll_timeout(), before, "{version}");
+    }
+}
+
     for version in EVERY {
         let mut talk = Talk::quiet(Side::Server, version);
         let forward = |forward| Parameters { forward: Some(forward), ..Parameters::default() };
