@@ -490,6 +490,24 @@ fn a_range_can_be_given_up_between_its_groups() {
     }
 }
 
+/// No group may wait, and so neither the end of an answer. It has no group whose token could be released.
+#[test]
+fn an_end_that_can_not_wait_releases_no_group() {
+    for version in EVERY {
+        let limits = Limits { pending_groups: 0, ..Limits::default() };
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(Config { limits, ..config(Side::Server, version) }, setup);
+        let end = FetchEnd { group: 9, object: None };
+        talk.request(|id| fetch_message(version, id, Location::new(3, 0), end));
+        let (request, ..) = range_requested(talk.lone.events());
+        let (info, end) = (TrackInfo::default(), FramePosition::new(9, 4));
+        talk.lone.apply(Command::AcceptRange { request, info, end, ends_track: false });
+        talk.lone.apply(Command::EndRange { request, gap: false });
+        let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
+        assert_eq!(talk.lone.events(), [over], "{version}");
+    }
+}
+
 /// *Joining Fetches*: the objects up to the largest one when the subscription was accepted, which may come after the
 /// FETCH (14 to 19).
 #[test]
