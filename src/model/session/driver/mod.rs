@@ -575,7 +575,8 @@ impl Driver {
         // First, so that running tracks find something to wait for.
         if let (Some(retained), Some(origin)) = (&self.retained, &inbox.consume) {
             for remote in inbox.broadcasts.iter().filter(|remote| remote.is_announced) {
-                retained.keep(origin, &remote.path, &remote.upstream);
+                let (path, upstream) = (&remote.path, &remote.upstream);
+                retained.keep(path, || origin.retain(path, upstream));
             }
         }
         for mut fetcher in inbox.fetchers.into_values() {
