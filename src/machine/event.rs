@@ -263,7 +263,7 @@ pub enum Event {
     GoingAway {
         /// Where to connect instead; empty if the peer does not say.
         uri: Box<str>,
-        /// How long the peer waits, where the version says so (moq-transport 18).
+        /// How long the peer waits, where the version says so (moq-transport 17 and later).
         timeout: Option<Duration>,
     },
     /// A group of one of our subscriptions begins.
@@ -295,7 +295,9 @@ pub enum Event {
     },
     /// The machine does not need this group any more. Its token is free.
     GroupReleased {
-        /// The token of [`Command::Group`](super::Command::Group).
+        /// The token of the command that gave it: [`Command::Group`](super::Command::Group),
+        /// [`Subgroup`](super::Command::Subgroup), [`Datagram`](super::Command::Datagram),
+        /// [`AcceptFetch`](super::Command::AcceptFetch) or [`RangeGroup`](super::Command::RangeGroup).
         group: Token,
         /// Whether QUIC accepted all of it. (QUIC may still lose a datagram.) Otherwise the group
         /// was dropped, stopped by the peer, or gone from the cache.
