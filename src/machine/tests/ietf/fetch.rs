@@ -105,6 +105,7 @@ fn fetched(version: Version, last: Option<u64>) -> (Talk, StreamId, RequestKey) 
             sequence,
             first_frame,
             last_frame,
+            ..
         } => {
             assert_eq!((broadcast, &*track, priority, sequence), (path("demo"), "video", 200, 7));
             assert_eq!((first_frame, last_frame), (0, last));

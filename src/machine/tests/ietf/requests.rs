@@ -327,7 +327,7 @@ fn track_status_is_answered() {
             Message::TrackStatus(it)
         });
         let request = match one(talk.lone.events()) {
-            Event::TrackRequested { request, broadcast, track } => {
+            Event::TrackRequested { request, broadcast, track, .. } => {
                 assert_eq!((broadcast, &*track), (path("demo"), "video"));
                 request
             }

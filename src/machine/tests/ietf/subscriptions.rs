@@ -11,7 +11,8 @@ fn a_subscription_runs_to_its_end() {
         pair.client.apply(subscribe(3));
         pair.run_until_idle();
         let event = one(pair.server.take_events());
-        let Event::SubscribeRequested { request, broadcast, track, subscription } = event else {
+        let Event::SubscribeRequested { request, broadcast, track, subscription, .. } = event
+        else {
             panic!("{event:?}");
         };
         assert_eq!((broadcast, &*track), (path("demo"), "video"));
@@ -264,9 +265,6 @@ fn a_drain_leaves_time_to_read() {
     assert!(talk.lone.end.is_closed(), "nothing was left to read");
 }
 
-/// *FORWARD*: a subscription may begin paused, and be paused at any time. While it is, groups are given up.
-#[test]
-fn a_paused_subscription_gets_no_groups() {
 /// A publisher that never sends its last groups is waited for, but not after the application has left.
 #[test]
 fn an_ended_subscription_leaves_no_timer() {
@@ -286,6 +284,9 @@ fn an_ended_subscription_leaves_no_timer() {
     }
 }
 
+/// *FORWARD*: a subscription may begin paused, and be paused at any time. While it is, groups are given up.
+#[test]
+fn a_paused_subscription_gets_no_groups() {
     for version in EVERY {
         let mut talk = Talk::quiet(Side::Server, version);
         let forward = |forward| Parameters { forward: Some(forward), ..Parameters::default() };
@@ -764,7 +765,7 @@ fn values_that_do_not_fit_their_types_close_the_session() {
     }
 }
 
-fn publish(id: u64, alias: u64) -> Message {
+pub(super) fn publish(id: u64, alias: u64) -> Message {
     let (namespace, track) = (path("demo"), "video".into());
     let (parameters, properties) = Default::default();
     Message::Publish(Publish { id, namespace, track, alias, parameters, properties })
@@ -779,7 +780,7 @@ fn a_published_track_serves_subscriptions() {
         let mut talk = Talk::with(interested(Side::Server, version), setup);
         let stream = talk.request(|id| publish(id, 77));
         let request = match one(talk.lone.events()) {
-            Event::TrackOffered { request, broadcast, track } => {
+            Event::TrackOffered { request, broadcast, track, .. } => {
                 assert_eq!((broadcast, &*track), (path("demo"), "video"));
                 request
             }

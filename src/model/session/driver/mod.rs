@@ -501,10 +501,10 @@ impl Driver {
             Event::SubscribeEnded { subscription, result } => {
                 self.subscribe_ended(subscription, result);
             }
-            Event::AnnounceRequested { request, prefix, exclude, hidden } => {
+            Event::AnnounceRequested { request, prefix, exclude, hidden, .. } => {
                 self.announce_requested(request, &prefix, exclude, hidden, false);
             }
-            Event::TracksRequested { request, prefix } => {
+            Event::TracksRequested { request, prefix, .. } => {
                 self.announce_requested(request, &prefix, Hop::UNKNOWN, true, true);
             }
             Event::SubscribeStarted { subscription, group } => {
@@ -512,7 +512,7 @@ impl Driver {
                     remote_track.track.set_start(group);
                 }
             }
-            Event::SubscribeRequested { request, broadcast, track, subscription } => {
+            Event::SubscribeRequested { request, broadcast, track, subscription, .. } => {
                 self.requested(
                     request,
                     &broadcast,
@@ -525,15 +525,15 @@ impl Driver {
                     self.outbox.update(request.slot(), subscription);
                 }
             }
-            Event::TrackOffered { request, broadcast, track } => {
+            Event::TrackOffered { request, broadcast, track, .. } => {
                 self.offered(request, &broadcast, Some(&track));
             }
-            Event::BroadcastOffered { request, broadcast } => {
+            Event::BroadcastOffered { request, broadcast, .. } => {
                 self.offered(request, &broadcast, None);
             }
             // Readers are told what they can fetch: the newest frame that is in the cache.
             Event::LargestFrame { .. } => {}
-            Event::TrackRequested { request, broadcast, track } => {
+            Event::TrackRequested { request, broadcast, track, .. } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query);
             }
             Event::Datagram { subscription, sequence, timestamp, properties, payload } => {
@@ -550,12 +550,10 @@ impl Driver {
                     TrackRequestKind::Fetch { priority, wanted: FetchedGroups::One(sequence) },
                 );
             }
-            Event::RangeRequested { request, target, priority, range } => {
+            Event::RangeRequested { request, target, priority, range, .. } => {
                 self.range_requested(request, target, priority, range);
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
-            // Nobody decides on the request.
-            Event::RequestTokens { .. } => {}
             Event::SetUp { peer } => self.shared.set_peer_setup(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => self.group_released(group, sent),
