@@ -5,7 +5,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smoq::bytes::BytesMut;
-use smoq::coding::ietf::{Draft, Message, Parameters, Setup, Subscribe, TokenReference};
+use smoq::coding::ietf::{
+    Draft, Fetch, FetchTarget, Filter, Message, Parameters, RequestUpdate, Setup, Subscribe,
+    SubscribeNamespace, TokenReference,
+};
 use smoq::machine::Input;
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Dir, Side, StreamId};
@@ -295,47 +298,133 @@ fn a_request_that_was_given_up_counts_until_its_decision() {
     }
 }
 
+/// A server driver that shows each request to the application, which accepts it.
+struct Judged {
+    version: Version,
+    driver: Driver,
+    asked: Shared<(PeerRequestKind, String, Vec<AuthToken>)>,
+    _session: Session,
+}
+
+impl Judged {
+    /// After the set-up of the client, which shows a token with the alias 1.
+    fn new(version: Version, mine: &OriginProducer) -> Self {
+        let server = Server::new().with_publish(mine.consume());
+        let (mut incoming, mut driver) = server.incoming(version, Instant::ZERO);
+        let tokens = vec![TokenReference::Register(1, AuthToken::new(0, "session"))];
+        let setup = Setup { tokens, solicit: true, ..Setup::default() };
+        open(&mut driver, version, Dir::Uni, 0, Message::Setup(setup));
+        assert_eq!(incoming.try_ready(), Poll::Ready(Ok(())));
+        assert_eq!(incoming.tokens(), [AuthToken::new(0, "session")]);
+        let asked = Shared::default();
+        let log: Shared<_> = asked.clone();
+        let incoming = incoming.with_decisions(move |request| {
+            let (path, tokens) = (request.path().to_string(), request.tokens().to_vec());
+            log.lock().unwrap().push((request.kind(), path, tokens));
+            request.accept();
+        });
+        let _session = incoming.accept();
+        while driver.work(Instant::ZERO) {}
+        Self { version, driver, asked, _session }
+    }
+
+    /// The client makes this request on its stream of this number.
+    fn ask(&mut self, number: u64, message: Message) {
+        open(&mut self.driver, self.version, Dir::Bi, number, message);
+    }
+
+    /// The requests of this kind since the last call.
+    fn take(&self, kind: PeerRequestKind) -> Vec<(String, Vec<AuthToken>)> {
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        let asked = asked.into_iter().filter(|(it, ..)| *it == kind);
+        asked.map(|(_, path, tokens)| (path, tokens)).collect()
+    }
+}
+
+/// The client opens a stream, unless it has, and writes.
+fn open(driver: &mut Driver, version: Version, dir: Dir, number: u64, message: Message) {
+    let mut out = BytesMut::new();
+    message.encode(&mut out, Draft::of(version).unwrap()).unwrap();
+    let id = StreamId::new(Side::Client, dir, number);
+    driver.handle(Instant::ZERO, Input::Opened { id });
+    driver.handle(Instant::ZERO, Input::Data { id, bytes: out.freeze(), fin: false });
+    while driver.work(Instant::ZERO) {}
+}
+
+fn with_tokens(tokens: Vec<TokenReference>) -> Parameters {
+    Parameters { tokens, ..Parameters::default() }
+}
+
+fn subscribe(id: u64, track: &str, parameters: Parameters) -> Message {
+    let namespace = Path::new("live");
+    Message::Subscribe(Subscribe { id, namespace, track: track.into(), parameters })
+}
+
 #[test]
 fn the_tokens_of_a_request_are_for_its_decision() {
-    const DRAFT: Version = Version::Moqt18;
-    let encoded = |message: Message| {
-        let mut out = BytesMut::new();
-        message.encode(&mut out, Draft::of(DRAFT).unwrap()).unwrap();
-        out.freeze()
-    };
-    let mine = Origin::default().produce();
-    let server = Server::new().with_publish(mine.consume());
-    let (mut incoming, mut driver) = server.incoming(DRAFT, Instant::ZERO);
-    let open = |driver: &mut Driver, dir, number, message| {
-        let id = StreamId::new(Side::Client, dir, number);
-        driver.handle(Instant::ZERO, Input::Opened { id });
-        driver.handle(Instant::ZERO, Input::Data { id, bytes: encoded(message), fin: false });
-        while driver.work(Instant::ZERO) {}
-    };
-    let tokens = vec![TokenReference::Register(1, AuthToken::new(0, "session"))];
-    let setup = Setup { tokens, solicit: true, ..Setup::default() };
-    open(&mut driver, Dir::Uni, 0, Message::Setup(setup));
-    assert_eq!(incoming.try_ready(), Poll::Ready(Ok(())));
-    assert_eq!(incoming.tokens(), [AuthToken::new(0, "session")]);
-    let asked = Shared::<Vec<AuthToken>>::default();
-    let log = asked.clone();
-    let _session = incoming
-        .with_decisions(move |request| log.lock().unwrap().push(request.tokens().to_vec()))
-        .accept();
-    while driver.work(Instant::ZERO) {}
-
-    for (number, token) in [TokenReference::Alias(1), TokenReference::Value(AuthToken::new(7, "t"))]
-        .into_iter()
-        .enumerate()
+    let mut judged = Judged::new(Version::Moqt18, &Origin::default().produce());
+    let request = AuthToken::new(7, "request");
+    for (number, token) in
+        [TokenReference::Alias(1), TokenReference::Value(request.clone())].into_iter().enumerate()
     {
-        let subscribe = Message::Subscribe(Subscribe {
-            id: 2 * number as u64,
-            namespace: Path::new("live"),
-            track: "video".into(),
-            parameters: Parameters { tokens: vec![token], ..Parameters::default() },
-        });
-        open(&mut driver, Dir::Bi, number as u64, subscribe);
+        let number = number as u64;
+        judged.ask(number, subscribe(2 * number, "video", with_tokens(vec![token])));
     }
-    let expected = [AuthToken::new(0, "session"), AuthToken::new(7, "t")].map(|token| vec![token]);
-    assert!(asked.lock().unwrap().ends_with(&expected));
+    let expected = [AuthToken::new(0, "session"), request];
+    let expected = expected.map(|token| ("live".to_owned(), vec![token]));
+    assert_eq!(judged.take(PeerRequestKind::Subscribe), expected);
+}
+
+/// *Joining Fetches* (up to 19): there is no decision on one, because its subscription was decided on. Nor are its tokens
+/// shown with another request.
+#[test]
+fn the_tokens_of_a_join_are_shown_with_no_other_request() {
+    for version in [Version::Moqt17, Version::Moqt18, Version::Moqt19] {
+        let mine = Origin::default().produce();
+        let mut live = mine.create_broadcast("live").unwrap();
+        let mut track = live.create_track("video").unwrap();
+        track.write_frame(1, "frame").unwrap();
+        let mut judged = Judged::new(version, &mine);
+        let next = Parameters { filter: Some(Filter::NextObject), ..Parameters::default() };
+        judged.ask(0, subscribe(0, "video", next));
+        let parameters = with_tokens(vec![TokenReference::Value(AuthToken::new(7, "join"))]);
+        let target = FetchTarget::Relative { joins: 0, groups_back: 0 };
+        judged.ask(1, Message::Fetch(Fetch { id: 2, target, parameters }));
+        judged.ask(2, subscribe(4, "audio", Parameters::default()));
+        let none = || ("live".to_owned(), vec![]);
+        assert_eq!(judged.take(PeerRequestKind::Subscribe), [none(), none()], "{version}");
+    }
+}
+
+/// *Updating Namespace Subscriptions* (18 and later): the application decides on another prefix with the tokens of the
+/// update. Without any the former ones stay, as each parameter that is left out does.
+#[test]
+fn a_request_for_tracks_moves_with_its_tokens() {
+    use Version::{Moqt18, Moqt19, Moqt20, Moqt21, Moqt22};
+    for version in [Moqt18, Moqt19, Moqt20, Moqt21, Moqt22] {
+        let mut judged = Judged::new(version, &Origin::default().produce());
+        let [first, second] = ["first", "second"].map(|text| AuthToken::new(7, text.to_owned()));
+        let parameters = with_tokens(vec![TokenReference::Value(first.clone())]);
+        let prefix = Path::new("room");
+        let tracks = SubscribeNamespace { prefix, parameters, ..SubscribeNamespace::default() };
+        judged.ask(0, Message::SubscribeTracks(tracks));
+        let mut move_to = |id, prefix: &str, tokens| {
+            let prefix = Some(Path::new(prefix));
+            let parameters = Parameters { prefix, ..with_tokens(tokens) };
+            let update = RequestUpdate { id, parameters, ..RequestUpdate::default() };
+            judged.ask(0, Message::RequestUpdate(update));
+        };
+        move_to(2, "hall", vec![]);
+        move_to(4, "yard", vec![TokenReference::Alias(1), TokenReference::Value(second.clone())]);
+        move_to(6, "roof", vec![]);
+        let later = vec![AuthToken::new(0, "session"), second];
+        let expected = [
+            ("room", vec![first.clone()]),
+            ("hall", vec![first]),
+            ("yard", later.clone()),
+            ("roof", later),
+        ];
+        let expected = expected.map(|(prefix, tokens)| (prefix.to_owned(), tokens));
+        assert_eq!(judged.take(PeerRequestKind::Tracks), expected, "{version}");
+    }
 }

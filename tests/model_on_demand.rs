@@ -84,7 +84,7 @@ fn many_threads_request_and_one_answers() {
         .collect();
     let mut kept = Vec::new();
     for _ in 0..2 {
-        kept.push(block_on(store.requested_broadcast()).accept().unwrap());
+        kept.push(block_on(store.requested_broadcast()).accept());
     }
     for reader in readers {
         let found = reader.join().unwrap();
@@ -108,7 +108,7 @@ fn readers_of_a_path_share_one_request() {
     // Another reader joins the request even after it was handed out.
     let mut three = origin.consume();
     assert!(three.try_request_broadcast("archive/a").is_pending());
-    let mut broadcast = asked.accept().unwrap();
+    let mut broadcast = asked.accept();
     for reader in [&mut one, &mut two, &mut three] {
         assert!(found(reader, "archive/a").is_clone(&broadcast.consume()));
     }
@@ -232,7 +232,7 @@ fn each_ending_of_a_request_reaches_its_reader() {
     ask(&mut reader);
     let asked = request(&mut store).unwrap();
     drop(store);
-    let broadcast = asked.accept().unwrap();
+    let broadcast = asked.accept();
     assert!(found(&mut reader, "a/b").is_clone(&broadcast.consume()));
     assert!(found(&mut origin.consume(), "a/b").is_clone(&broadcast.consume()));
     drop(broadcast);
@@ -249,7 +249,7 @@ fn requests_use_the_paths_of_their_handles() {
     assert!(reader.try_request_broadcast("org/archive/x").is_pending());
     let asked = request(&mut store).unwrap();
     assert_eq!(asked.path(), &Path::new("archive/x"));
-    let _broadcast = asked.accept().unwrap();
+    let _broadcast = asked.accept();
     assert_eq!(found(&mut reader, "org/archive/x").path(), &Path::new("org/archive/x"));
     let mut scoped = origin.consume().scope(&["org/archive/x".into()]).unwrap();
     found(&mut scoped, "org/archive/x");
@@ -311,7 +311,7 @@ fn an_unread_path_is_forgotten() {
     let kept = found(&mut reader, "archive/b");
     one.finish().unwrap();
     ask(&mut reader, "archive/b");
-    let mut broadcast = request(&mut store).unwrap().accept().unwrap();
+    let mut broadcast = request(&mut store).unwrap().accept();
     drop(kept);
     assert!(
         found(&mut reader, "archive/b").is_clone(&broadcast.consume()),
@@ -348,7 +348,7 @@ fn a_request_without_an_answer_times_out() {
     assert_eq!(next.path().as_str(), "archive/late");
     assert!(request(&mut store).is_none());
     // A late answer serves the readers that ask now.
-    let broadcast = asked.accept().unwrap();
+    let broadcast = asked.accept();
     assert!(found(&mut out, "archive/out").is_clone(&broadcast.consume()));
     drop((next, broadcast));
     ask(&mut out, "archive/out");
@@ -411,9 +411,9 @@ fn a_request_moves_to_a_handle_with_a_longer_prefix() {
         let aside = origin.dynamic("a/bc").unwrap();
         let asked = request(&mut near).expect("no request at the longest prefix");
         ask(&mut reader, "a/b/c");
-        let late = out.map(|out| out.accept().unwrap());
+        let late = out.map(|out| out.accept());
         ask(&mut reader, "a/b/c");
-        let broadcast = asked.accept().unwrap();
+        let broadcast = asked.accept();
         assert!(found(&mut reader, "a/b/c").is_clone(&broadcast.consume()));
         drop((late, aside));
     }
@@ -430,6 +430,6 @@ fn a_request_moves_to_a_handle_with_a_longer_prefix() {
     drop(newer);
     let asked = request(&mut wide).expect("no request at the last handler");
     drop(wide);
-    let broadcast = asked.accept().unwrap();
+    let broadcast = asked.accept();
     assert!(found(&mut reader, "a/b/d").is_clone(&broadcast.consume()));
 }

@@ -158,7 +158,7 @@ fn a_peer_reads_a_broadcast_that_was_not_announced() {
         assert!(reader.try_recv_group().is_pending(), "{version}: the reader waits");
         assert!(row.sessions[0][0].gauges().serving >= 2, "{version}");
 
-        let mut broadcast = asked.accept().unwrap();
+        let mut broadcast = asked.accept();
         let mut video = broadcast.create_track("video").unwrap();
         row.advance(200);
         assert_eq!(error(&mut audio), Error::NotFound, "{version}");
@@ -320,7 +320,7 @@ fn a_fetch_waits_for_its_broadcast() {
         row.advance(200);
         assert!(reader.try_fetch_group(3).is_pending());
         assert!(row.sessions[0][0].gauges().serving >= 2, "{version}");
-        let mut broadcast = request(&mut store).unwrap().accept().unwrap();
+        let mut broadcast = request(&mut store).unwrap().accept();
         let mut video = broadcast.create_track("video").unwrap();
         let mut past = video.create_group(3).unwrap();
         past.write_frame(Timestamp::new(0), "past").unwrap();
@@ -355,7 +355,7 @@ fn relays_route_by_prefix() {
         row.advance(400);
         let asked = request(&mut store).unwrap();
         assert_eq!(asked.path().as_str(), PATH);
-        let mut broadcast = asked.accept().unwrap();
+        let mut broadcast = asked.accept();
         let mut video = broadcast.create_track("video").unwrap();
         video.write_frame(Timestamp::new(0), "moon").unwrap();
         row.advance(400);
@@ -392,7 +392,7 @@ fn a_relay_may_request_from_a_session_of_its_choice() {
         asked.accept_broadcast(&found).unwrap();
         drop(found);
         row.advance(200);
-        let mut broadcast = request(&mut store).expect("no request at the store").accept().unwrap();
+        let mut broadcast = request(&mut store).expect("no request at the store").accept();
         let mut video = broadcast.create_track("video").unwrap();
         video.write_frame(Timestamp::new(0), "moon").unwrap();
         row.advance(400);

@@ -131,7 +131,7 @@ fn answered_requests_of_a_peer_are_counted() {
                 assert!(error(&mut track).is_some(), "{version}: no answer");
                 return false;
             };
-            kept.push(asked.accept().unwrap());
+            kept.push(asked.accept());
             link.pair.run_until_idle();
             assert_eq!(
                 error(&mut track),
@@ -276,7 +276,7 @@ fn requests_to_a_silent_application_time_out() {
                 Poll::Pending => panic!("{version}: no request"),
             })
             .collect();
-        let broadcast = requests.pop().unwrap().accept().unwrap();
+        let broadcast = requests.pop().unwrap().accept();
         let mut tracks = broadcast.dynamic();
         link.pair.run_until_idle();
         let track = tracks.try_requested_track();
@@ -314,7 +314,7 @@ fn a_request_moves_to_a_peer_that_announces_a_longer_prefix() {
         }
         assert!(asked.try_unused().is_ready(), "{version}: the better route took over");
         let Poll::Ready(moved) = store.try_requested_broadcast() else { panic!("{version}") };
-        let mut broadcast = moved.accept().unwrap();
+        let mut broadcast = moved.accept();
         let mut video = broadcast.create_track("video").unwrap();
         video.write_frame(0, "moon").unwrap();
         for _ in 0..20 {

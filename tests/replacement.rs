@@ -396,7 +396,7 @@ fn requests_below_a_prefix_reach_the_handler_that_was_started_again() {
             net.advance(500);
             let Poll::Ready(asked) = store.try_requested_broadcast() else { panic!("{version}") };
             assert_eq!(asked.path().as_str(), "shows/1", "{version}");
-            let _answered = asked.accept().unwrap();
+            let _answered = asked.accept();
             net.kill(0, 0);
             let node = net.add(new);
             let mut again = net.origins[node].dynamic("shows").unwrap();
@@ -409,7 +409,7 @@ fn requests_below_a_prefix_reach_the_handler_that_was_started_again() {
                     panic!("{version}, {old} then {new}: {path} did not reach it")
                 };
                 assert_eq!(asked.path().as_str(), path, "{version}");
-                let mut broadcast = asked.accept().unwrap();
+                let mut broadcast = asked.accept();
                 let mut track = broadcast.create_track(Track::new("clock")).unwrap();
                 track.write_frame(0, "new").unwrap();
                 net.advance(500);

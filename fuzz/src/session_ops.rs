@@ -571,7 +571,7 @@ impl World {
                 match how {
                     How::Finish => {
                         let at = request.path().as_str().bytes().last().unwrap() - b'0';
-                        let broadcast = request.accept().unwrap();
+                        let broadcast = request.accept();
                         self.broadcasts.push((side, at, broadcast));
                     }
                     How::Abort(code) => request.reject(Error::App(code)),

@@ -119,6 +119,8 @@ impl BareMachine {
         while let Some(timer) = core.timers.due(now) {
             match timer {
                 Timer::Handshake if core.is_ready() => {}
+                // The next action closes.
+                Timer::Unread => {}
                 Timer::Handshake => core.close(Error::Timeout),
                 Timer::Close => core.close(Error::SessionClosed),
                 Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),

@@ -162,6 +162,8 @@ pub enum Event {
         /// Whether the peer wants paths too that have a segment after the prefix which begins with
         /// a dot. The peer chooses from moq-lite 07 on; before, this is `true`.
         hidden: bool,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The session is over. This is the last event.
     Closed {
@@ -214,6 +216,8 @@ pub enum Event {
         /// Index of the last frame wanted, not below the first; `None` is the last one of the
         /// group.
         last_frame: Option<u64>,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The peer asks to announce a broadcast (moq-transport, PUBLISH_NAMESPACE). Answer with
     /// [`Command::AcceptOffer`](super::Command::AcceptOffer), after which it is announced, or
@@ -223,6 +227,8 @@ pub enum Event {
         request: RequestKey,
         /// The whole path.
         broadcast: Path,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The peer requests frames of several groups, or the frames before its subscription (moq-transport).
     /// Answer with [`Command::AcceptRange`](super::Command::AcceptRange) or
@@ -236,6 +242,8 @@ pub enum Event {
         priority: u8,
         /// The frames.
         range: FetchRange,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The group of a FETCH of ours begins to arrive.
     FetchStarted {
@@ -263,7 +271,7 @@ pub enum Event {
     GoingAway {
         /// Where to connect instead; empty if the peer does not say.
         uri: Box<str>,
-        /// How long the peer waits, where the version says so (moq-transport 18).
+        /// How long the peer waits, where the version says so (moq-transport 17 and later).
         timeout: Option<Duration>,
     },
     /// A group of one of our subscriptions begins.
@@ -295,7 +303,9 @@ pub enum Event {
     },
     /// The machine does not need this group any more. Its token is free.
     GroupReleased {
-        /// The token of [`Command::Group`](super::Command::Group).
+        /// The token of the command that gave it: [`Command::Group`](super::Command::Group),
+        /// [`Subgroup`](super::Command::Subgroup), [`Datagram`](super::Command::Datagram),
+        /// [`AcceptFetch`](super::Command::AcceptFetch) or [`RangeGroup`](super::Command::RangeGroup).
         group: Token,
         /// Whether QUIC accepted all of it. (QUIC may still lose a datagram.) Otherwise the group
         /// was dropped, stopped by the peer, or gone from the cache.
@@ -333,14 +343,6 @@ pub enum Event {
         /// Whether it came to its regular end.
         result: Result<(), Error>,
     },
-    /// The authorization tokens of a request of the peer (moq-transport). They come right before the event that brings
-    /// the request. A request without tokens has no such event.
-    RequestTokens {
-        /// Names the request.
-        request: RequestKey,
-        /// The tokens, without their aliases.
-        tokens: Vec<AuthToken>,
-    },
     /// The peer's set-up was read, and [`Config::requires_accept`](super::Config::requires_accept)
     /// is set. Answer with [`Command::Accept`](super::Command::Accept) or
     /// [`Command::Close`](super::Command::Close). Where the version has no set-up, this is the
@@ -369,6 +371,8 @@ pub enum Event {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The peer asks for the tracks of broadcasts: each is offered to it by PUBLISH (moq-transport 18 and later,
     /// SUBSCRIBE_TRACKS). Answer with [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce), with a reader that
@@ -381,6 +385,8 @@ pub enum Event {
         request: RequestKey,
         /// The prefix of the broadcasts.
         prefix: Path,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// No group of this subscription of ours will arrive below this one. Reported at most once,
     /// before or after the first groups; never where the version does not say it (it does from
@@ -416,6 +422,8 @@ pub enum Event {
         track: Box<str>,
         /// The options of the subscription.
         subscription: Subscription,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// The peer changed the options of its subscription.
     SubscribeUpdated {
@@ -442,6 +450,8 @@ pub enum Event {
         broadcast: Path,
         /// Name of the track.
         track: Box<str>,
+        /// The authorization tokens of the request (moq-transport), without their aliases.
+        tokens: Vec<AuthToken>,
     },
     /// A broadcast of the peer can't be subscribed any more.
     Unannounced {

@@ -361,7 +361,7 @@ fn held_requests(table: &mut Table, version: Version) {
                 let mut kept: Vec<Box<dyn Any>> = Vec::new();
                 match (cause, request) {
                     ("a requested broadcast is accepted", Some(request)) => {
-                        kept.push(Box::new(request.accept().unwrap()));
+                        kept.push(Box::new(request.accept()));
                     }
                     ("a requested broadcast is rejected", Some(request)) => {
                         request.reject(Error::NotFound);

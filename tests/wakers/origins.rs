@@ -66,7 +66,7 @@ pub(crate) fn rows(table: &mut Table) {
             move || {
                 let mut kept: Vec<Box<dyn Any>> = Vec::new();
                 match (cause, request) {
-                    ("accept", Some(request)) => kept.push(Box::new(request.accept().unwrap())),
+                    ("accept", Some(request)) => kept.push(Box::new(request.accept())),
                     ("reject", Some(request)) => request.reject(Error::NotFound),
                     ("announced", Some(request)) => {
                         kept.push(Box::new(origin.create_broadcast("store/a").unwrap()));

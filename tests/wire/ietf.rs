@@ -215,6 +215,7 @@ fn parameters(kind: MessageType, version: Version) -> impl Strategy<Value = Para
                 Box::new(Parameters { fill_timeout, filter, ..Parameters::default() })
             }),
             tokens: last.4,
+            shown: vec![],
             unusable: None,
         };
         allowed(&all, kind, version)

@@ -12,6 +12,7 @@ use super::inline;
 use super::message::MessageType;
 use super::quirks;
 use super::token::TokenReference;
+use crate::auth_token::AuthToken;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -65,6 +66,8 @@ macro_rules! parameters {
             $($($(#[$doc])* pub $field: Option<$type>,)?)*
             /// AUTHORIZATION_TOKEN: shows what the sender may do. It may be repeated.
             pub tokens: Vec<TokenReference>,
+            /// The tokens that `tokens` stand for, once their aliases are resolved. They are not encoded.
+            pub shown: Vec<AuthToken>,
             /// The code with which a message that has these parameters is refused: [`INVALID_FILTER`] for range
             /// filters (19+), which are not understood here. It can't be encoded.
             pub unusable: Option<u64>,

@@ -260,6 +260,7 @@ impl Core {
         if matches!(self.state, SessionState::Open | SessionState::GoingAway) {
             self.state = SessionState::Draining;
             self.timers.set(self.now + self.limits.close_timeout, Timer::Close);
+            self.unread_until.inspect(|until| self.timers.set(*until, Timer::Unread));
         }
     }
 

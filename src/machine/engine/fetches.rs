@@ -7,6 +7,7 @@ use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::slab::Key;
 use crate::stream::StreamId;
+use crate::time::Instant;
 
 /// A FETCH of the peer. Once it was accepted, the schedule has a track with its group.
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +81,13 @@ pub(crate) struct OutgoingFetch {
     pub(crate) range: FrameRange,
     /// The group stream, once the answer begins.
     pub(crate) group: Option<Key>,
+    /// When the answer should have begun, if a group stream waits for it.
+    pub(crate) until: Instant,
 }
 
 impl OutgoingFetch {
     pub(crate) fn new(priority: u8, sequence: u64, range: FrameRange) -> Self {
-        Self { request: Key::default(), priority, sequence, range, group: None }
+        let (request, group, until) = Default::default();
+        Self { request, priority, sequence, range, group, until }
     }
 }

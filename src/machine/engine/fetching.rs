@@ -8,6 +8,7 @@ use super::fetches::{AnswerStream, FetchId, OutgoingFetch};
 use super::groups;
 use super::publishing;
 use super::schedule::{GroupRef, ReleasedGroup};
+use super::timers::Timer;
 use crate::error::Error;
 use crate::machine::event::{Event, FramePosition, GroupKey, RequestKey};
 use crate::machine::io::Action;
@@ -39,7 +40,11 @@ pub(crate) fn send(
 ) -> Result<(), Error> {
     core.admit_fetch(id)?;
     let request = dialect.fetch(core, id, names, &wanted)?;
-    core.outgoing_fetches.insert(id, OutgoingFetch { request, ..wanted });
+    let until = core.now + core.limits.unbound_timeout;
+    if let FetchId::Head(tail) = id {
+        core.timers.set(until, Timer::Head(tail));
+    }
+    core.outgoing_fetches.insert(id, OutgoingFetch { request, until, ..wanted });
     Ok(())
 }
 
@@ -56,8 +61,12 @@ pub(crate) fn end(
         (FetchId::Token(fetch), result) => {
             core.notices.push_back(Event::FetchEnded { fetch, result });
         }
-        (FetchId::Head(tail), Err(error)) => groups::drop_tail(dialect, core, tail, &error),
-        (FetchId::Head(_), Ok(())) => {}
+        (FetchId::Head(tail), result) => {
+            core.timers.unset(fetch.until, Timer::Head(tail));
+            if let Err(error) = result {
+                groups::drop_tail(dialect, core, tail, &error);
+            }
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use super::fetches::FetchId;
 use super::recv_streams::{
     GroupHeader, GroupOwner, GroupPart, GroupRead, GroupReader, StreamState, TailStream,
 };
-use super::timers::Timer;
 use super::{fetching, subscribing};
 use crate::error::Error;
 use crate::machine::event::{Event, GroupKey, Subgroup};
@@ -132,9 +131,7 @@ fn bind(dialect: &mut impl Dialect, core: &mut Core, key: Key, header: GroupHead
 /// Requests the frames before the first one on the stream. Until they are read the stream waits.
 fn begin_tail(dialect: &mut impl Dialect, core: &mut Core, key: Key, tail: TailStream) -> Progress {
     core.recv_streams.wait_for_head(key, tail);
-    if dialect.fetch_head(core, key, &tail.header) {
-        core.timers.set(core.now + core.limits.unbound_timeout, Timer::Head(key));
-    } else {
+    if !dialect.fetch_head(core, key, &tail.header) {
         drop_tail(dialect, core, key, &Error::Cancelled);
     }
     Progress::Wait

@@ -10,6 +10,7 @@ use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::{Key, Slab};
 use crate::subscription::TrackInfo;
+use crate::time::Instant;
 
 /// A subscription of ours.
 #[derive(Debug, Default)]
@@ -40,6 +41,8 @@ pub(crate) struct OutgoingSubscription {
     pub(crate) result: Option<Result<(), Error>>,
     /// Groups that have not begun by now are not waited for.
     pub(crate) late: bool,
+    /// When `late` is set, once it ended.
+    pub(crate) late_at: Instant,
 }
 
 impl OutgoingSubscription {
@@ -131,6 +134,6 @@ impl OutgoingSubscriptions {
 
 census! { each OutgoingSubscription {
     counts: active;
-    plain: token, number, request, names, query, priority, info, timed, start, end, seen, expected, result, late;
+    plain: token, number, request, names, query, priority, info, timed, start, end, seen, expected, result, late, late_at;
 } }
 census! { OutgoingSubscriptions { counts: by_number, by_token; within: slab; } }

@@ -114,8 +114,10 @@ pub(crate) struct GroupReader {
     /// Timestamp of the previous frame.
     previous: Timestamp,
     frames: u64,
+    /// How many payloads arrived that are no frames of the group.
+    foreign: u64,
     bytes: u64,
-    /// How many frames may arrive.
+    /// How many frames may arrive, or others in their place.
     limit: u64,
     /// Payload of the current frame that has not arrived.
     missing: u64,
@@ -404,8 +406,21 @@ impl RecvStreams {
 
 impl GroupReader {
     pub(crate) fn new(owner: GroupOwner, priority: u8, heads: HeadReader, limit: u64) -> Self {
-        let (previous, frames, bytes, missing, is_foreign, ended) = Default::default();
-        Self { owner, priority, heads, previous, frames, bytes, limit, missing, is_foreign, ended }
+        let (previous, missing, is_foreign, ended) = Default::default();
+        let (frames, foreign, bytes) = Default::default();
+        Self {
+            owner,
+            priority,
+            heads,
+            previous,
+            frames,
+            foreign,
+            bytes,
+            limit,
+            missing,
+            is_foreign,
+            ended,
+        }
     }
 
     /// Reads on with the rest of the group, from another stream.
@@ -459,12 +474,13 @@ impl GroupReader {
         if head.size > limits.frame_bytes {
             return Err(Error::FrameTooLarge);
         }
-        self.frames += 1;
+        let count = if is_foreign { &mut self.foreign } else { &mut self.frames };
+        *count += 1;
         // Properties are kept with the frame.
         let properties = head.properties.as_ref().map_or(0, Properties::len) as u64;
         self.bytes = self.bytes.saturating_add(head.size).saturating_add(properties);
         let most = limits.group_frames.min(self.limit);
-        if self.frames > most || self.bytes > limits.group_bytes {
+        if self.frames + self.foreign > most || self.bytes > limits.group_bytes {
             return Err(Error::GroupTooLarge);
         }
         self.is_foreign = is_foreign;

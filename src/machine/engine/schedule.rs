@@ -74,12 +74,6 @@ enum Part {
     End,
 }
 
-impl Part {
-    fn has_token(self) -> bool {
-        matches!(self, Self::Whole | Self::NotLast)
-    }
-}
-
 /// The groups of one subscription of the peer, or the answer to a FETCH, one group at a time.
 #[derive(Debug, Default)]
 struct ScheduledTrack {
@@ -254,7 +248,7 @@ impl Schedule {
                 self.forget_stream(id);
                 actions.push_back(Action::Reset { id, code });
             }
-            self.report_unsent(request, group.part.has_token().then_some(group.token));
+            self.report_unsent(request, group.token());
         }
     }
 
@@ -287,7 +281,7 @@ impl Schedule {
             dropped = track.enqueue(group_ref.place, stalls, max);
         });
         if let Some(dropped) = dropped {
-            self.report_unsent(group_ref.request, Some(dropped.token));
+            self.report_unsent(group_ref.request, dropped.token());
         }
     }
 
@@ -727,7 +721,7 @@ impl Schedule {
             self.forget_stream(id);
         }
         let (request, end) = (group_ref.request, group.frame);
-        let group = group.part.has_token().then_some(group.token);
+        let group = group.token();
         self.released.push_back(ReleasedGroup { request, group, sent, end });
         true
     }
@@ -801,6 +795,11 @@ impl Schedule {
 impl ScheduledGroup {
     fn new(token: Token, range: FrameRange, head: Head) -> Self {
         Self { token, range, head, frame: range.first, ..Self::default() }
+    }
+
+    /// Its token, until it is reported. The end of an answer has none.
+    fn token(&self) -> Option<Token> {
+        matches!(self.part, Part::Whole | Part::NotLast).then_some(self.token)
     }
 
     /// The stream on which the next group follows, if all of this one is out.

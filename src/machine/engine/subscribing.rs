@@ -29,6 +29,7 @@ pub(crate) fn end_now(
 ) {
     let Some(subscription) = core.outgoing.remove(key) else { return };
     let error = result.clone().err().unwrap_or(Error::Cancelled);
+    core.timers.unset(subscription.late_at, Timer::Stragglers(key));
     if let Some(number) = subscription.number {
         core.stop_held(number, &error);
     }
@@ -54,7 +55,8 @@ pub(crate) fn on_last_answer(
 ) {
     let Some(subscription) = core.outgoing.get_mut(key) else { return };
     subscription.result = Some(result);
-    core.timers.set(core.now + core.limits.straggler_timeout, Timer::Stragglers(key));
+    subscription.late_at = core.now + core.limits.straggler_timeout;
+    core.timers.set(subscription.late_at, Timer::Stragglers(key));
     end_if_complete(dialect, core, key);
 }
 

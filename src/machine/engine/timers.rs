@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Handshake,
     /// A graceful close took too long.
     Close,
+    /// The peer has had its time to read before a graceful close.
+    Unread,
     /// A report of the network path is due.
     Probe,
     /// The requests that ran when we sent GOAWAY should be over.

@@ -8,8 +8,8 @@ use super::new_requests::check_reserved;
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    FinRule, Message, Namespace, NamespaceDone, NamespaceForm, PREFIX_OVERLAP, Parameters,
-    PublishNamespace,
+    FinRule, Message, Namespace, NamespaceDone, NamespaceForm, PREFIX_OVERLAP, PublishNamespace,
+    SubscribeNamespace,
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
@@ -20,27 +20,30 @@ use crate::path::Path;
 use crate::slab::Key;
 
 impl Ietf {
-    /// SUBSCRIBE_NAMESPACE of the peer, or SUBSCRIBE_TRACKS, if there are parameters for the tracks. Two prefixes of which
-    /// one covers the other would announce a broadcast twice, so that the second one is refused (3.6, 4.2).
+    /// SUBSCRIBE_NAMESPACE of the peer, or SUBSCRIBE_TRACKS. Two prefixes of which one covers the other would announce a
+    /// broadcast twice, so that the second one is refused (3.6, 4.2).
     pub(super) fn on_prefix(
         &mut self,
         core: &mut Core,
         key: Key,
-        prefix: Path,
-        tracks: Option<Box<Parameters>>,
+        message: SubscribeNamespace,
+        is_for_tracks: bool,
     ) -> Progress {
-        if self.overlaps(&prefix, tracks.is_some()) {
+        let SubscribeNamespace { prefix, parameters, .. } = message;
+        if self.overlaps(&prefix, is_for_tracks) {
             return self.refuse(core, key, PREFIX_OVERLAP);
         }
         if self.responses().count() >= core.limits.announce_requests {
             return self.refuse_for(core, key, &Error::Limit(LimitKind::AnnounceRequests));
         }
         let (request, exclude, asked) = (RequestKey::of(key), Hop::UNKNOWN, prefix.clone());
-        let event = match tracks {
-            Some(_) => Event::TracksRequested { request, prefix },
+        let tokens = parameters.shown.clone();
+        let event = match is_for_tracks {
+            true => Event::TracksRequested { request, prefix, tokens },
             // The drafts know no hidden broadcasts, so that nothing is left out.
-            None => Event::AnnounceRequested { request, prefix, exclude, hidden: true },
+            false => Event::AnnounceRequested { request, prefix, exclude, hidden: true, tokens },
         };
+        let tracks = is_for_tracks.then(|| Box::new(parameters));
         let response = AnnounceResponse { prefix: asked, tracks, ..AnnounceResponse::default() };
         self.set_role(key, Role::AnnounceResponse(response));
         Progress::Event(event)

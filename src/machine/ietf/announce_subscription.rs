@@ -155,13 +155,13 @@ impl Ietf {
         key: Key,
         message: PublishNamespace,
     ) -> Progress {
-        let path = message.namespace;
+        let (path, tokens) = (message.namespace, message.parameters.shown);
         if !self.is_interested() || self.has_own(&path) {
             return self.refuse(core, key, UNINTERESTED);
         }
         let (request, broadcast) = (RequestKey::of(key), path.clone());
         self.set_role(key, Role::IncomingNamespace { path, is_accepted: false });
-        Progress::Event(Event::BroadcastOffered { request, broadcast })
+        Progress::Event(Event::BroadcastOffered { request, broadcast, tokens })
     }
 
     /// The application accepts a PUBLISH_NAMESPACE. Meanwhile it may have a broadcast of its own there.

@@ -35,6 +35,7 @@ impl Ietf {
                 prefix: Path::root(),
                 exclude: Hop::UNKNOWN,
                 hidden: true,
+                tokens: Default::default(),
             });
         }
         // That peer would close the session on the request, and announces unsolicited anyway.

@@ -178,7 +178,7 @@ impl Ietf {
                 match request.filter(|request| core.requests.is_incoming(*request)) {
                     Some(request) => drop(core.requests.receive(request, whole, false)),
                     None => {
-                        self.take_tokens(&mut message)?;
+                        self.resolve_tokens(&mut message)?;
                         self.refuse_id(core, id, kind, &Error::NotFound);
                     }
                 }

@@ -3,6 +3,7 @@
 //! The answer is a message on the request, and the group on a unidirectional stream. Either may come first.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use bytes::BytesMut;
 
@@ -16,7 +17,7 @@ use crate::coding::ietf::{
 use crate::error::Error;
 use crate::machine::engine::{
     AnswerStream, Core, Dialect, FetchDialect, FetchId, GroupHeader, GroupOwner, GroupReader,
-    IncomingFetch, OutgoingFetch, Progress, StreamState, fetching, groups,
+    IncomingFetch, OutgoingFetch, Progress, RangeAnswer, StreamState, fetching, groups,
 };
 use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
 use crate::machine::layout::{Head, HeadReader, Layout, RecordFront, RecordReader};
@@ -101,11 +102,11 @@ impl Ietf {
             }
             FetchTarget::Relative { joins, groups_back } => {
                 let filter = Filter::GroupsBack(groups_back.saturating_add(1));
-                return self.on_join(core, key, joins, filter, &parameters);
+                return self.on_join(core, key, joins, filter, parameters);
             }
             FetchTarget::Absolute { joins, group } => {
                 let filter = Filter::From(Location::new(group, 0));
-                return self.on_join(core, key, joins, filter, &parameters);
+                return self.on_join(core, key, joins, filter, parameters);
             }
         };
         let FetchRange { start, end, groups_back, .. } = range;
@@ -114,13 +115,14 @@ impl Ietf {
         }
         let priority = parameters.priority.unwrap_or(127);
         self.set_role(key, Role::IncomingFetch(None));
-        let timeout = parameters.fill_timeout;
-        let from_cache = timeout.is_some_and(|timeout| timeout.is_zero());
+        let from_cache = parameters.fill_timeout == Some(Duration::ZERO);
         if from_cache || start.group != end.group || groups_back.is_some() {
             let descending = parameters.order == Some(GroupOrder::Descending);
             let range = FetchRange { descending, ..range };
             let target = RangeTarget::Track { broadcast, track };
-            return Progress::Event(begin_range(core, key, target, priority, range, None, timeout));
+            let answer = RangeAnswer::new(range, None, from_cache);
+            let tokens = parameters.shown;
+            return Progress::Event(begin_range(core, key, target, priority, answer, tokens));
         }
         let (sequence, first_frame) = (start.group, start.frame);
         let last_frame = Some(end.frame).filter(|frame| *frame < u64::MAX);
@@ -136,6 +138,7 @@ impl Ietf {
             sequence,
             first_frame,
             last_frame,
+            tokens: parameters.shown,
         })
     }
 

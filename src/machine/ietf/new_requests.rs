@@ -4,8 +4,6 @@
 //! A message that is no request, malformed or out of place closes the session. A request that is
 //! well formed and can't be served is refused, and the session goes on.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::mem;
 
 use super::roles::Role;
@@ -17,7 +15,6 @@ use crate::coding::ietf::{
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::machine::engine::{Core, Dialect, Progress};
-use crate::machine::event::{Event, RequestKey};
 use crate::path::Path;
 use crate::slab::Key;
 use crate::stream::Side;
@@ -73,9 +70,8 @@ impl Ietf {
             return fault("a request on the wrong stream");
         }
         // A token that it registers counts, whatever becomes of it (8.9).
-        let mut tokens = Vec::new();
         if let Some(message) = &mut message {
-            tokens = self.take_tokens(message)?;
+            self.resolve_tokens(message)?;
             if let Some(code) = message.parameters_mut().and_then(|it| it.unusable) {
                 return Ok(self.refuse(core, key, code));
             }
@@ -91,17 +87,7 @@ impl Ietf {
         if let Err(error) = check_names(&message, &core.limits) {
             return Ok(self.refuse_for(core, key, &error));
         }
-        let progress = self.begin_request(core, key, message)?;
-        if tokens.is_empty() {
-            return Ok(progress);
-        }
-        // They come before the request that they belong to.
-        if let Progress::Event(event) = progress {
-            core.notices.push_back(event);
-            let request = RequestKey::of(key);
-            return Ok(Progress::Event(Event::RequestTokens { request, tokens }));
-        }
-        Ok(progress)
+        self.begin_request(core, key, message)
     }
 
     /// Begins a request by its first message.
@@ -111,12 +97,10 @@ impl Ietf {
                 Ok(match it.wanted {
                     // Tracks alone, up to 17. The peer is told, and its other requests go on.
                     Wanted::Tracks => self.refuse(core, key, NOT_SUPPORTED),
-                    _ => self.on_prefix(core, key, it.prefix, None),
+                    _ => self.on_prefix(core, key, it, false),
                 })
             }
-            Message::SubscribeTracks(it) => {
-                Ok(self.on_prefix(core, key, it.prefix, Some(Box::new(it.parameters))))
-            }
+            Message::SubscribeTracks(it) => Ok(self.on_prefix(core, key, it, true)),
             Message::Subscribe(message) => Ok(self.on_subscribe(core, key, message)),
             Message::TrackStatus(message) => Ok(self.on_track_status(key, message)),
             Message::PublishNamespace(message) => Ok(self.on_publish_namespace(core, key, message)),

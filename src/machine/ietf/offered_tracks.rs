@@ -53,8 +53,8 @@ impl Ietf {
             };
             self.offers.by_key.insert(key, offer);
             self.set_role(key, Role::Offer);
-            let request = RequestKey::of(key);
-            return Ok(Progress::Event(Event::TrackOffered { request, broadcast, track }));
+            let (request, tokens) = (RequestKey::of(key), message.parameters.shown);
+            return Ok(Progress::Event(Event::TrackOffered { request, broadcast, track, tokens }));
         };
         Ok(self.refuse(core, key, code))
     }

@@ -54,7 +54,7 @@ impl Ietf {
     }
 
     /// An update of SUBSCRIBE_TRACKS changes later offers (9.5.2). With another prefix the request begins again, and the
-    /// application decides.
+    /// application decides, with the former tokens if the update has none.
     pub(super) fn update_tracks(
         &mut self,
         core: &mut Core,
@@ -63,16 +63,18 @@ impl Ietf {
         id: u64,
         update: Parameters,
     ) -> Progress {
-        if let Some(asked) = &mut response.tracks {
-            asked.forward = update.forward.or(asked.forward);
+        let Some(asked) = &mut response.tracks else { return Progress::Wait };
+        asked.forward = update.forward.or(asked.forward);
+        if !update.shown.is_empty() {
+            asked.shown = update.shown;
         }
         let Some(prefix) = update.prefix else {
             self.answer_update(core, key, id, None);
             return Progress::More;
         };
         (response.prefix, response.reader) = (prefix.clone(), None);
-        let (request, result) = (RequestKey::of(key), Ok(()));
-        core.notices.push_back(Event::TracksRequested { request, prefix });
+        let (request, result, tokens) = (RequestKey::of(key), Ok(()), asked.shown.clone());
+        core.notices.push_back(Event::TracksRequested { request, prefix, tokens });
         Progress::Event(Event::RequestEnded { request, result })
     }
 
@@ -97,7 +99,8 @@ impl Ietf {
         let (Role::Published(names), Some(subscription)) = (role, subscription) else {
             return Ok(Progress::Wait);
         };
-        let (request, (broadcast, track)) = (RequestKey::of(key), *names);
-        Ok(Progress::Event(Event::SubscribeRequested { request, broadcast, track, subscription }))
+        let (request, tokens, (broadcast, track)) = (RequestKey::of(key), parameters.shown, *names);
+        let event = Event::SubscribeRequested { request, broadcast, track, subscription, tokens };
+        Ok(Progress::Event(event))
     }
 }

@@ -188,7 +188,7 @@ impl Ietf {
         let subscription = IncomingSubscription::new(message.id, want.clone());
         let paused = parameters.forward == Some(false);
         core.incoming.insert(key, IncomingSubscription { paused, ..subscription });
-        let Parameters { filter, fill, .. } = message.parameters;
+        let Parameters { filter, fill, shown: tokens, .. } = message.parameters;
         let start = SubscriptionStart { filter, fill };
         self.set_role(key, Role::IncomingSubscription(Some(Box::new(start))));
         Progress::Event(Event::SubscribeRequested {
@@ -196,6 +196,7 @@ impl Ietf {
             broadcast: message.namespace,
             track: message.track,
             subscription: want,
+            tokens,
         })
     }
 
@@ -334,6 +335,7 @@ impl Ietf {
             request: RequestKey::of(key),
             broadcast: message.namespace,
             track: message.track,
+            tokens: message.parameters.shown,
         })
     }
 

@@ -1,12 +1,14 @@
 //! FETCH of several groups, joining FETCH (up to 19) and fill (20+), as publisher (moq-transport-22, 3.2, 3.4 and
 //! 9.11). One stream answers each, group after group, from the cache. Groups that are not there are marked.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::BytesMut;
 
 use super::roles::{Join, Role, SubscriptionStart};
 use super::session::{Ietf, Read};
+use crate::auth_token::AuthToken;
 use crate::coding::ietf::{
     FetchEnd, FetchOk, FetchRecord, Filter, GroupOrder, INVALID_JOINING_REQUEST_ID, INVALID_RANGE,
     Location, Message, ParameterForm, Parameters, RecordForm, UniStream,
@@ -69,17 +71,13 @@ pub(super) fn begin_range(
     key: Key,
     target: RangeTarget,
     priority: u8,
-    range: FetchRange,
-    fills: Option<Key>,
-    fill_timeout: Option<Duration>,
+    answer: RangeAnswer,
+    tokens: Vec<AuthToken>,
 ) -> Event {
-    // FILL_TIMEOUT 0 (9.20.5).
-    let from_cache = fill_timeout.is_some_and(|timeout| timeout.is_zero());
-    let several = Some(RangeAnswer::new(range, fills, from_cache));
-    let (sequence, frames) = (0, FrameRange::default());
-    let fetch = IncomingFetch { priority, sequence, range: frames, several };
+    let (sequence, frames, RangeAnswer { range, .. }) = (0, FrameRange::default(), answer);
+    let fetch = IncomingFetch { priority, sequence, range: frames, several: Some(answer) };
     core.incoming_fetches.insert(key, fetch);
-    Event::RangeRequested { request: RequestKey::of(key), target, priority, range }
+    Event::RangeRequested { request: RequestKey::of(key), target, priority, range, tokens }
 }
 
 // ---- subscriptions that begin with earlier objects -------------------------------------------
@@ -130,8 +128,10 @@ impl Ietf {
         subscription.fills.push(request);
         self.set_role(request, Role::Fill { id });
         let target = RangeTarget::Subscription(RequestKey::of(key));
-        let event =
-            begin_range(core, request, target, priority, range, Some(key), fill.fill_timeout);
+        // FILL_TIMEOUT 0 (9.20.5).
+        let from_cache = fill.fill_timeout == Some(Duration::ZERO);
+        let answer = RangeAnswer::new(range, Some(key), from_cache);
+        let event = begin_range(core, request, target, priority, answer, Vec::new());
         core.notices.push_back(event);
     }
 
@@ -165,12 +165,10 @@ impl Ietf {
         key: Key,
         subscription: u64,
         filter: Filter,
-        parameters: &Parameters,
+        parameters: Parameters,
     ) -> Progress {
-        let priority = parameters.priority.unwrap_or(127);
-        let descending = parameters.order == Some(GroupOrder::Descending);
-        let join = Join { subscription, filter, priority, descending };
-        self.set_role(key, Role::Join(join.into()));
+        let join = Join { subscription, filter, parameters };
+        self.set_role(key, Role::Join(join.clone().into()));
         self.try_join(core, key, join)
     }
 
@@ -193,16 +191,18 @@ impl Ietf {
         let Some(range) = range.filter(|_| !subscription.paused) else {
             return self.refuse(core, key, INVALID_RANGE);
         };
-        let range = FetchRange { descending: join.descending, ..range };
+        let Parameters { priority, order, shown: tokens, .. } = join.parameters;
+        let range = FetchRange { descending: order == Some(GroupOrder::Descending), ..range };
         self.set_role(key, Role::IncomingFetch(None));
         let target = RangeTarget::Subscription(RequestKey::of(joined));
-        Progress::Event(begin_range(core, key, target, join.priority, range, None, None))
+        let (priority, answer) = (priority.unwrap_or(127), RangeAnswer::new(range, None, false));
+        Progress::Event(begin_range(core, key, target, priority, answer, tokens))
     }
 
     /// A joining FETCH that waits: its subscription was answered, or the peer gave it up.
     pub(super) fn read_join(&mut self, core: &mut Core, key: Key) -> Read {
         let Role::Join(join) = self.role(key) else { return Ok(Progress::Wait) };
-        let join = **join;
+        let join = Join::clone(join);
         if let Some(error) = core.requests.abandoned(key) {
             self.joins.remove(&(join.subscription, key));
             self.cancel(core, key, &error);

@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
 use crate::coding::ietf::{Message, MessageType};
+use crate::coding::varint;
 use crate::limits::Limits;
 use crate::slab::Key;
 use crate::stream::Side;
@@ -99,12 +100,13 @@ impl RequestIds {
         id
     }
 
-    /// The peer uses an id. Returns `false` if the id has our parity or was used before; both close
+    /// The peer uses an id. Returns `false` if the id has our parity, was used before or is too large; each closes
     /// the session (6.4.2.1). Gaps are legal.
     pub(super) fn use_incoming(&mut self, id: u64) -> bool {
-        if id % 2 == self.parity || id < self.next_incoming || !self.ahead.insert(id) {
+        if !self.may_come(id) {
             return false;
         }
+        self.ahead.insert(id);
         while self.ahead.remove(&self.next_incoming) {
             self.next_incoming += 2;
         }
@@ -117,7 +119,9 @@ impl RequestIds {
 
     /// Whether the peer may still use this id for a request.
     pub(super) fn may_come(&self, id: u64) -> bool {
-        id % 2 != self.parity && id >= self.next_incoming && !self.ahead.contains(&id)
+        // No message could name a larger one, nor the one after it.
+        let is_theirs = id % 2 != self.parity && id < varint::MAX - 1;
+        is_theirs && id >= self.next_incoming && !self.ahead.contains(&id)
     }
 
     /// The request is over.

@@ -69,13 +69,12 @@ pub(super) struct SubscriptionStart {
 }
 
 /// A joining FETCH of the peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Join {
     /// The id of its subscription.
     pub(super) subscription: u64,
     pub(super) filter: Filter,
-    pub(super) priority: u8,
-    pub(super) descending: bool,
+    pub(super) parameters: Parameters,
 }
 
 /// The broadcasts that we announce under one prefix, or whose tracks we offer.

@@ -188,8 +188,7 @@ impl Ietf {
         // The messages of a request that are handled alike everywhere are consumed here.
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
             let mut message = Message::decode(kind, &body, self.draft)?.unified();
-            // An update changes nothing about what was authorized.
-            self.take_tokens(&mut message)?;
+            self.resolve_tokens(&mut message)?;
             // A client names no URI to which a server should move (9.2, 9.4.1).
             let names_uri = match &message {
                 Message::Goaway(goaway) => !goaway.uri.is_empty(),
@@ -211,22 +210,18 @@ impl Ietf {
         Ok(None)
     }
 
-    /// Takes the tokens out of a request or an update, and registers and deletes their aliases. If they are no use, the
+    /// Resolves the tokens of a request or an update, and registers and deletes their aliases. If they are no use, the
     /// message is refused (8.9).
-    pub(super) fn take_tokens(
-        &mut self,
-        message: &mut Message,
-    ) -> Result<Vec<AuthToken>, DecodeError> {
-        let Some(parameters) = message.parameters_mut() else { return Ok(Vec::new()) };
-        let tokens = self.tokens.resolve(mem::take(&mut parameters.tokens), false)?;
-        match &tokens {
+    pub(super) fn resolve_tokens(&mut self, message: &mut Message) -> Result<(), DecodeError> {
+        let Some(parameters) = message.parameters_mut() else { return Ok(()) };
+        match self.tokens.resolve(mem::take(&mut parameters.tokens), false)? {
             None => parameters.unusable = Some(UNKNOWN_AUTH_TOKEN_ALIAS),
-            Some(tokens) if has_duplicate(tokens) => {
+            Some(tokens) if has_duplicate(&tokens) => {
                 parameters.unusable = Some(MALFORMED_AUTH_TOKEN);
             }
-            Some(_) => {}
+            Some(tokens) => parameters.shown = tokens,
         }
-        Ok(tokens.unwrap_or_default())
+        Ok(())
     }
 
     /// The id that a reply carries. Without a control stream replies have none: the stream says
@@ -251,9 +246,10 @@ impl Ietf {
         };
         let Parameters { unusable, forward, ref prefix, .. } = parameters;
         let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, tracks.is_some()));
+        let possible = Parameters { shown: parameters.shown.clone(), ..Parameters::default() };
         let possible = match &tracks {
-            Some(_) => Parameters { forward, prefix: prefix.clone(), ..Parameters::default() },
-            None => Parameters::default(),
+            Some(_) => Parameters { forward, prefix: prefix.clone(), ..possible },
+            None => possible,
         };
         let code = unusable.or(overlaps.then_some(PREFIX_OVERLAP));
         let code = code.or((parameters != possible).then_some(NOT_SUPPORTED));

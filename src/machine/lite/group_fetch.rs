@@ -79,6 +79,7 @@ impl Lite {
             sequence: group,
             first_frame: frame_start,
             last_frame: frame_end,
+            tokens: Default::default(),
         })
     }
 

@@ -115,8 +115,9 @@ impl Lite {
                 let exclude = if self.features.exclude_hop { message.exclude } else { setup };
                 self.set_role(key, Role::AnnounceResponse(AnnounceResponse::default()));
                 let hidden = message.hidden || !self.features.hidden;
-                let prefix = message.prefix;
-                Progress::Event(Event::AnnounceRequested { request, prefix, exclude, hidden })
+                let (prefix, tokens) = (message.prefix, Default::default());
+                let event = Event::AnnounceRequested { request, prefix, exclude, hidden, tokens };
+                Progress::Event(event)
             }
             BiStream::Subscribe => {
                 let mut message = Subscribe::decode_body(body, version, depth)?;
@@ -134,6 +135,7 @@ impl Lite {
                     broadcast: message.broadcast,
                     track: message.track,
                     subscription: message.want,
+                    tokens: Default::default(),
                 })
             }
             BiStream::Track => {
@@ -146,6 +148,7 @@ impl Lite {
                     request,
                     broadcast: message.broadcast,
                     track: message.track,
+                    tokens: Default::default(),
                 })
             }
             BiStream::Goaway => {

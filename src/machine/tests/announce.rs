@@ -23,7 +23,7 @@ fn pair_with_announce_request(version: Version, link: Link, prefix: &str) -> (Pe
     let client = Config { interests: vec![path(prefix)], ..config(Side::Client, version) };
     let mut pair = join(client, config(Side::Server, version), link);
     pair.run_until_idle();
-    let Event::AnnounceRequested { request, prefix: asked, exclude, hidden } =
+    let Event::AnnounceRequested { request, prefix: asked, exclude, hidden, .. } =
         one(pair.server.take_events())
     else {
         panic!("not a request");

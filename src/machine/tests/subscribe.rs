@@ -495,7 +495,7 @@ fn the_bytes_of_a_publisher() {
     for (version, subscribe, begin, end) in cases {
         let mut lone = Lone::ready(Side::Server, version);
         let id = lone.open(Dir::Bi, subscribe);
-        let Event::SubscribeRequested { request, broadcast, track, subscription } =
+        let Event::SubscribeRequested { request, broadcast, track, subscription, .. } =
             one(lone.events())
         else {
             panic!("not a subscription");

@@ -23,7 +23,7 @@ pub struct Goaway {
     pub uri: Option<Box<str>>,
     /// How long running subscriptions may go on. Default:
     /// [`Limits::goaway_timeout`](crate::Limits::goaway_timeout). From a peer it is `None` if the peer
-    /// does not tell it; only moq-transport 18 can.
+    /// does not tell it; only moq-transport 17 and later can.
     pub timeout: Option<Duration>,
 }
 

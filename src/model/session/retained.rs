@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::base::sync::Mutex;
 use crate::model::base::{impl_debug, lock};
-use crate::model::routing::{OriginProducer, Upstream};
+use crate::model::routing::Upstream;
 use crate::{Error, Path};
 
 /// Keeps the broadcasts of sessions that ended, until a later session has them again.
@@ -25,7 +25,14 @@ use crate::{Error, Path};
 pub struct Retained(Arc<Kept>);
 
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<Path, Upstream>>);
+struct Kept(Mutex<KeptBroadcasts>);
+
+#[derive(Default)]
+struct KeptBroadcasts {
+    by_path: BTreeMap<Path, Upstream>,
+    /// How many broadcasts sessions announced.
+    announced: u64,
+}
 
 impl Retained {
     /// Keeps nothing yet.
@@ -40,7 +47,7 @@ impl Retained {
 
     /// The number of broadcasts that are kept.
     pub fn len(&self) -> usize {
-        lock(&self.0.0).len()
+        lock(&self.0.0).by_path.len()
     }
 
     /// Whether nothing is kept.
@@ -48,23 +55,36 @@ impl Retained {
         self.len() == 0
     }
 
-    /// Keeps a broadcast whose session ends, if no other session has it.
-    pub(crate) fn keep(&self, origin: &OriginProducer, path: &Path, ending: &Upstream) {
-        let Some(kept) = origin.retain(path, ending) else { return };
-        let displaced = lock(&self.0.0).insert(path.clone(), kept);
-        displaced.into_iter().for_each(leave);
+    /// Keeps a broadcast whose session ends. `retain` takes the place of the session, if no other session has the broadcast.
+    pub(crate) fn keep(&self, path: &Path, mut retain: impl FnMut() -> Option<Upstream>) {
+        loop {
+            let announced = lock(&self.0.0).announced;
+            let Some(kept) = retain() else { return };
+            let mut state = lock(&self.0.0);
+            if state.announced == announced {
+                let displaced = state.by_path.insert(path.clone(), kept);
+                drop(state);
+                return displaced.into_iter().for_each(leave);
+            }
+            // It may be this one that a session has by now.
+            drop(state);
+            leave(kept);
+        }
     }
 
     /// A session announced `path`. If that is the same content, it has taken the readers over.
     pub(crate) fn announced(&self, path: &Path) {
-        let kept = lock(&self.0.0).remove(path);
+        let mut state = lock(&self.0.0);
+        state.announced += 1;
+        let kept = state.by_path.remove(path);
+        drop(state);
         kept.into_iter().for_each(leave);
     }
 }
 
 impl Kept {
     fn release(&self) {
-        let kept = std::mem::take(&mut *lock(&self.0));
+        let kept = std::mem::take(&mut lock(&self.0).by_path);
         kept.into_values().for_each(leave);
     }
 }
@@ -80,3 +100,6 @@ fn leave(kept: Upstream) {
 }
 
 impl_debug! { Retained, it => len: &it.len() }
+
+#[cfg(test)]
+mod tests;

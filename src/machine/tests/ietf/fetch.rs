@@ -34,7 +34,7 @@ pub(super) fn object(object: u64, payload: &'static str) -> (FetchRecord<'static
     object_of(Some(0), object, payload)
 }
 
-fn object_of(
+pub(super) fn object_of(
     subgroup: Option<u64>,
     object: u64,
     payload: &'static str,
@@ -105,6 +105,7 @@ fn fetched(version: Version, last: Option<u64>) -> (Talk, StreamId, RequestKey) 
             sequence,
             first_frame,
             last_frame,
+            ..
         } => {
             assert_eq!((broadcast, &*track, priority, sequence), (path("demo"), "video", 200, 7));
             assert_eq!((first_frame, last_frame), (0, last));

@@ -2,7 +2,7 @@
 //! joining FETCH, fill, and FETCH of several groups (*Location Filters*, *Fetch*, *Fill Semantics*, *Joining an
 //! Ongoing Track*).
 
-use super::fetch::{answer, fetch_message, fetch_ok, object};
+use super::fetch::{answer, fetch_message, fetch_ok, object, object_of};
 use super::*;
 
 // ---- as subscriber ---------------------------------------------------------------------------
@@ -95,7 +95,7 @@ fn rest(version: Version) -> String {
 #[test]
 fn a_group_without_its_beginning_is_left_out() {
     for version in EVERY {
-        for reason in 0..4 {
+        for reason in 0..5 {
             let (mut talk, _, (stream, asked), group) = late(version);
             match reason {
                 0 => {
@@ -115,13 +115,19 @@ fn a_group_without_its_beginning_is_left_out() {
                     let head = talk.lone.open(Dir::Uni, "");
                     talk.lone.fin(head, &answer(version, asked.id, &[object(0, "a")]));
                 }
+                // Object 1 is of another subgroup (*Fetch Header*), and so no frame of the group.
+                3 => {
+                    let records = [object(0, "a"), object_of(Some(1), 1, "b")];
+                    let head = talk.lone.open(Dir::Uni, "");
+                    talk.lone.fin(head, &answer(version, asked.id, &records));
+                }
                 _ => {
                     let head = talk.lone.open(Dir::Uni, &answer(version, asked.id, &[]));
                     talk.lone.reset(head, 0);
                 }
             }
             let events = talk.lone.events();
-            if reason == 2 {
+            if matches!(reason, 2 | 3) {
                 let received = Received::of([vec![informed(0)], events].concat());
                 let result = received.groups[&(0, 7)].result.clone();
                 assert_eq!(result, Some(Err(Error::Lagged)), "{version}");
@@ -131,6 +137,37 @@ fn a_group_without_its_beginning_is_left_out() {
             let stopped = |it: &Action| matches!(it, Action::Stop { id, .. } if *id == group);
             assert!(talk.lone.actions().iter().any(stopped), "{version} {reason}");
             assert!(!talk.lone.end.is_closed());
+        }
+    }
+}
+
+/// The peer refuses each FETCH at once. None leaves a timer.
+#[test]
+fn ten_thousand_groups_without_their_beginning_leave_nothing() {
+    for version in [Moqt14, Moqt22] {
+        let setup = Setup { max_request_id: 1 << 40, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config(Side::Client, version), setup);
+        talk.lone.events();
+        talk.subscribed(5, TrackProperties::default());
+        let mut entries = None;
+        for n in 1..=10_000 {
+            talk.lone.open(Dir::Uni, &stream_from(version, 2, &["c"]));
+            let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, n));
+            // On the control stream the one before is given up first.
+            let Some(Message::Fetch(asked)) = talk.written(stream).pop() else { panic!() };
+            let error = RequestError { id: talk.id(asked.id), ..RequestError::default() };
+            let refusal = match version {
+                Moqt14 => Message::FetchError(error),
+                _ => Message::RequestError(error),
+            };
+            match talk.control {
+                Some(control) => talk.send(control, &refusal),
+                None => talk.lone.fin(stream, &wire(version, &refusal)),
+            }
+            assert_eq!(talk.lone.events(), [refused_group(0)], "{version}");
+            talk.lone.actions();
+            let now = talk.lone.end.machine.entries();
+            assert_eq!(*entries.get_or_insert(now), now, "{version}: after {n}");
         }
     }
 }
@@ -450,6 +487,24 @@ fn a_range_can_be_given_up_between_its_groups() {
             talk.lone.apply(Command::RangeGroup { request, group, sequence: 4, gap: false });
             assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: false }]);
         }
+    }
+}
+
+/// No group may wait, and so neither the end of an answer. It has no group whose token could be released.
+#[test]
+fn an_end_that_can_not_wait_releases_no_group() {
+    for version in EVERY {
+        let limits = Limits { pending_groups: 0, ..Limits::default() };
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(Config { limits, ..config(Side::Server, version) }, setup);
+        let end = FetchEnd { group: 9, object: None };
+        talk.request(|id| fetch_message(version, id, Location::new(3, 0), end));
+        let (request, ..) = range_requested(talk.lone.events());
+        let (info, end) = (TrackInfo::default(), FramePosition::new(9, 4));
+        talk.lone.apply(Command::AcceptRange { request, info, end, ends_track: false });
+        talk.lone.apply(Command::EndRange { request, gap: false });
+        let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
+        assert_eq!(talk.lone.events(), [over], "{version}");
     }
 }
 

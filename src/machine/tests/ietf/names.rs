@@ -20,7 +20,7 @@ fn unannounced(name: &str) -> Event {
     Event::Unannounced { path: path(name) }
 }
 
-fn publish_namespace(id: u64, name: &str) -> Message {
+pub(super) fn publish_namespace(id: u64, name: &str) -> Message {
     let parameters = Parameters::default();
     Message::PublishNamespace(PublishNamespace { id, namespace: path(name), parameters })
 }
@@ -332,7 +332,7 @@ fn the_application_decides_on_each_offered_broadcast() {
         let offered = |talk: &mut Talk, name: &str| {
             let id = talk.next;
             let stream = talk.request(|id| publish_namespace(id, name));
-            let Event::BroadcastOffered { request, broadcast } = one(talk.lone.events()) else {
+            let Event::BroadcastOffered { request, broadcast, .. } = one(talk.lone.events()) else {
                 panic!("{version}")
             };
             assert_eq!((broadcast, talk.written(stream)), (path(name), vec![]));

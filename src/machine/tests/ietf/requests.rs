@@ -1,6 +1,7 @@
 //! Requests: ids, refusals, and faults that end the session (*Control Messages*, *Request ID*).
 
 use super::*;
+use crate::coding::varint;
 
 /// Unknown and malformed messages end the session, on any stream.
 #[test]
@@ -254,6 +255,45 @@ fn our_requests_wait_for_credit() {
     talk.closed_with(0x3);
 }
 
+/// *Request ID*: a peer that left out more ids than are remembered may use the last ones of all, each once. There are no
+/// ids that no message could name: the largest integer here is 2^62-1.
+#[test]
+fn the_last_request_ids_are_used_once() {
+    const LAST: u64 = varint::MAX - 3;
+    const FIRST: u64 = LAST - 2 * 1_025;
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt17) {
+        for bad in [None, Some(0), Some(FIRST), Some(LAST), Some(LAST + 2), Some(u64::MAX - 1)] {
+            let limits = Limits { requests: 4_096, ..Limits::default() };
+            let setup = Setup { solicit: true, ..Setup::default() };
+            let mut talk = Talk::with(Config { limits, ..config(Side::Server, version) }, setup);
+            // It is refused at once.
+            let tokens = vec![TokenReference::Alias(5)];
+            let parameters = Parameters { tokens, ..Parameters::default() };
+            let message = hex(&wire(version, &subscribe_message_with(0, parameters)));
+            let mut ask = |id: u64| {
+                // The type, the length, and the id in nine bytes in place of one.
+                let length = u16::try_from(message.len() + 5).unwrap().to_be_bytes();
+                let id = id.to_be_bytes();
+                let parts = [&message[..1], &length, &[0xff], &id, &message[4..]].concat();
+                talk.lone.open(Dir::Bi, &digits(&parts));
+                talk.lone.end.is_closed()
+            };
+            for id in [FIRST].into_iter().chain((FIRST + 4..=LAST).step_by(2)).chain([FIRST + 2]) {
+                assert!(!ask(id), "{version}: {id}");
+            }
+            if let Some(bad) = bad {
+                assert!(ask(bad), "{version}: {bad}");
+                talk.closed_with(0x4);
+                continue;
+            }
+            // Draft 18 names the next id in GOAWAY.
+            talk.lone.apply(Command::GoAway { uri: "".into(), timeout: ms(10_000) });
+            talk.lone.advance(ms(1_000));
+            talk.closed_with(0x0);
+        }
+    }
+}
+
 /// Requests that are not supported are refused with the codes of the draft, and the session continues.
 #[test]
 fn unsupported_requests_are_refused() {
@@ -287,7 +327,7 @@ fn track_status_is_answered() {
             Message::TrackStatus(it)
         });
         let request = match one(talk.lone.events()) {
-            Event::TrackRequested { request, broadcast, track } => {
+            Event::TrackRequested { request, broadcast, track, .. } => {
                 assert_eq!((broadcast, &*track), (path("demo"), "video"));
                 request
             }

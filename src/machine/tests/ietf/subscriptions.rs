@@ -11,7 +11,8 @@ fn a_subscription_runs_to_its_end() {
         pair.client.apply(subscribe(3));
         pair.run_until_idle();
         let event = one(pair.server.take_events());
-        let Event::SubscribeRequested { request, broadcast, track, subscription } = event else {
+        let Event::SubscribeRequested { request, broadcast, track, subscription, .. } = event
+        else {
             panic!("{event:?}");
         };
         assert_eq!((broadcast, &*track), (path("demo"), "video"));
@@ -254,12 +255,33 @@ fn a_drain_leaves_time_to_read() {
     talk.lone.apply(Command::Drain);
     talk.lone.advance(ms(500));
     assert!(!talk.lone.end.is_closed());
-    talk.lone.advance(ms(500));
+    // No longer than that: the time for the drain would end later.
+    assert_eq!(talk.lone.end.machine.poll_timeout(), Some(Instant::ZERO + ms(1_000)));
+    talk.lone.advance(ms(100));
     assert_eq!(talk.lone.closed_with(0x0), Error::SessionClosed);
 
     let mut talk = Talk::quiet(Side::Server, Moqt16);
     talk.lone.apply(Command::Drain);
     assert!(talk.lone.end.is_closed(), "nothing was left to read");
+}
+
+/// A publisher that never sends its last groups is waited for, but not after the application has left.
+#[test]
+fn an_ended_subscription_leaves_no_timer() {
+    for version in EVERY {
+        let mut talk = Talk::quiet(Side::Client, version);
+        talk.lone.events();
+        let before = talk.lone.end.machine.poll_timeout();
+        let stream = talk.subscribed(5, TrackProperties::default());
+        let done = talk.done(0, TRACK_ENDED, 1);
+        talk.send(stream, &done);
+        assert_eq!(talk.lone.events(), [], "{version}: a group is missing");
+        let straggling = Some(Instant::ZERO + Limits::default().straggler_timeout);
+        assert_eq!(talk.lone.end.machine.poll_timeout(), straggling);
+        talk.lone.apply(Command::Unsubscribe { subscription: token(0) });
+        assert!(matches!(one(talk.lone.events()), Event::SubscribeEnded { .. }));
+        assert_eq!(talk.lone.end.machine.poll_timeout(), before, "{version}");
+    }
 }
 
 /// *FORWARD*: a subscription may begin paused, and be paused at any time. While it is, groups are given up.
@@ -743,7 +765,7 @@ fn values_that_do_not_fit_their_types_close_the_session() {
     }
 }
 
-fn publish(id: u64, alias: u64) -> Message {
+pub(super) fn publish(id: u64, alias: u64) -> Message {
     let (namespace, track) = (path("demo"), "video".into());
     let (parameters, properties) = Default::default();
     Message::Publish(Publish { id, namespace, track, alias, parameters, properties })
@@ -758,7 +780,7 @@ fn a_published_track_serves_subscriptions() {
         let mut talk = Talk::with(interested(Side::Server, version), setup);
         let stream = talk.request(|id| publish(id, 77));
         let request = match one(talk.lone.events()) {
-            Event::TrackOffered { request, broadcast, track } => {
+            Event::TrackOffered { request, broadcast, track, .. } => {
                 assert_eq!((broadcast, &*track), (path("demo"), "video"));
                 request
             }

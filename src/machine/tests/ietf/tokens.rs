@@ -1,5 +1,8 @@
 //! Authorization tokens (*Authorization Token Compression*).
 
+use super::fetch::fetch_message;
+use super::names::publish_namespace;
+use super::subscriptions::publish;
 use super::*;
 use crate::AuthToken;
 use TokenReference::{Alias, Delete, Register, Value};
@@ -17,21 +20,14 @@ fn asked(talk: &mut Talk, tokens: Vec<TokenReference>) -> Vec<AuthToken> {
     talk.request(|id| subscribe_message_with(id, Parameters { tokens, ..Parameters::default() }));
     let events = talk.lone.events();
     match &events[..] {
-        [
-            Event::RequestTokens { request, tokens },
-            Event::SubscribeRequested { request: of, .. },
-        ] => {
-            assert_eq!(request, of);
-            tokens.clone()
-        }
-        [Event::SubscribeRequested { .. }] => vec![],
+        [Event::SubscribeRequested { tokens, .. }] => tokens.clone(),
         other => panic!("{other:?}"),
     }
 }
 
 /// D22-8-9-MUST-276, -277, -283 and -285.
 #[test]
-fn tokens_come_before_their_request() {
+fn tokens_come_with_their_request() {
     for version in EVERY {
         let mut talk = Talk::quiet(Side::Server, version);
         assert_eq!(asked(&mut talk, vec![]), []);
@@ -44,6 +40,87 @@ fn tokens_come_before_their_request() {
         assert_eq!(asked(&mut talk, vec![Delete(1)]), []);
         assert_eq!(asked(&mut talk, vec![Register(1, auth("b"))]), [auth("b")]);
         assert_eq!(asked(&mut talk, vec![Alias(1)]), [auth("b")]);
+    }
+}
+
+/// Each kind of request brings its own tokens, also one that waits, and none has those of another.
+#[test]
+fn every_request_has_its_tokens() {
+    let shown = |events: Vec<Event>| match one(events) {
+        Event::AnnounceRequested { tokens, .. }
+        | Event::TracksRequested { tokens, .. }
+        | Event::SubscribeRequested { tokens, .. }
+        | Event::TrackRequested { tokens, .. }
+        | Event::FetchRequested { tokens, .. }
+        | Event::RangeRequested { tokens, .. }
+        | Event::TrackOffered { tokens, .. }
+        | Event::BroadcastOffered { tokens, .. } => tokens,
+        other => panic!("{other:?}"),
+    };
+    for version in EVERY {
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
+        talk.lone.events();
+        talk.lone.end.accepts_broadcasts = false;
+        let several = FetchEnd { group: 9, object: None };
+        let single = FetchEnd { group: 7, object: None };
+        let fetch = |id, end| fetch_message(version, id, Location::new(7, 0), end);
+        let kinds: [&dyn Fn(u64) -> Message; 7] = [
+            &subscribe_message,
+            &|id| match subscribe_message(id) {
+                Message::Subscribe(it) => Message::TrackStatus(it),
+                other => other,
+            },
+            &|id| fetch(id, single),
+            &|id| fetch(id, several),
+            &|id| publish(id, 77),
+            &|id| publish_namespace(id, "room"),
+            &|id| {
+                let prefix = path("room");
+                let wanted = SubscribeNamespace { id, prefix, ..SubscribeNamespace::default() };
+                match version {
+                    Moqt14 | Moqt15 | Moqt16 | Moqt17 => Message::SubscribeNamespace(wanted),
+                    _ => Message::SubscribeTracks(wanted),
+                }
+            },
+        ];
+        for (n, kind) in kinds.into_iter().enumerate() {
+            let token = AuthToken::new(7, vec![n as u8]);
+            talk.request(|id| {
+                let mut message = kind(id);
+                let parameters = message.parameters_mut().expect("a request");
+                parameters.tokens = vec![Value(token.clone())];
+                message
+            });
+            assert_eq!(shown(talk.lone.events()), [token], "{version} {n}");
+        }
+    }
+    for version in EVERY.into_iter().filter(|it| *it < Moqt20) {
+        for early in [false, true] {
+            let mut talk = Talk::quiet(Side::Server, version);
+            let filter = Some(Filter::NextObject);
+            let parameters = Parameters { filter, ..Parameters::default() };
+            talk.request(|id| subscribe_message_with(id, parameters));
+            let Event::SubscribeRequested { request, .. } = one(talk.lone.events()) else {
+                panic!()
+            };
+            let join = |talk: &mut Talk| {
+                let target = FetchTarget::Relative { joins: 0, groups_back: 0 };
+                let tokens = vec![Value(auth("join"))];
+                let parameters = Parameters { tokens, ..Parameters::default() };
+                talk.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+            };
+            if early {
+                join(&mut talk);
+                assert_eq!(talk.lone.events(), [], "{version}: it waits");
+            }
+            let (info, largest) = (TrackInfo::default(), Some(FramePosition::new(7, 2)));
+            talk.lone.apply(Command::AcceptSubscribe { request, info, largest });
+            if !early {
+                join(&mut talk);
+            }
+            assert_eq!(shown(talk.lone.events()), [auth("join")], "{version}");
+        }
     }
 }
 

@@ -70,7 +70,7 @@ fn each_track_of_a_prefix_is_published_and_subscribed() {
         let mut talk = Talk::quiet(Side::Server, version);
         let stream = talk.request(|id| subscribe_tracks(id, "room"));
         let request = match one(talk.lone.events()) {
-            Event::TracksRequested { request, prefix } => {
+            Event::TracksRequested { request, prefix, .. } => {
                 assert_eq!(prefix, path("room"));
                 request
             }
@@ -102,7 +102,7 @@ fn each_track_of_a_prefix_is_published_and_subscribed() {
         let offer = talk.lone.own(Dir::Bi, 0);
         talk.send(offer, &Message::RequestOk(RequestOk::default()));
         let sub = match one(talk.lone.events()) {
-            Event::SubscribeRequested { request, broadcast, track, subscription } => {
+            Event::SubscribeRequested { request, broadcast, track, subscription, .. } => {
                 assert_eq!((broadcast, &*track), (path("room/a"), "video"));
                 assert_eq!(subscription.priority, 127);
                 request
@@ -145,12 +145,12 @@ fn the_parameters_of_subscribe_tracks_are_those_of_publish() {
     let offered = |version, ask: &str| {
         let mut talk = Talk::quiet(Side::Server, version);
         talk.lone.open(Dir::Bi, ask);
-        let mut events = talk.lone.events();
-        let Some(Event::TracksRequested { request, .. }) = events.pop() else { panic!() };
-        let tokens = events.len();
+        let Event::TracksRequested { request, tokens, .. } = one(talk.lone.events()) else {
+            panic!()
+        };
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 0 });
         appears(&mut talk, request, track("", "video"));
-        (published(&mut talk, 0).parameters, tokens)
+        (published(&mut talk, 0).parameters, tokens.len())
     };
     let paused = Parameters { forward: Some(false), ..Parameters::default() };
     let ask = "51 0011 02 01 04 6c697665 02 03 05 03 00 616263 0d 00";
@@ -422,7 +422,7 @@ fn the_peer_updates_its_request_for_tracks() {
         talk.send(stream, &update(id + 4, moved("hall")));
         let began = |prefix: &str| {
             let ended = Event::RequestEnded { request, result: Ok(()) };
-            [ended, Event::TracksRequested { request, prefix: path(prefix) }]
+            [ended, Event::TracksRequested { request, prefix: path(prefix), tokens: vec![] }]
         };
         assert_eq!(talk.lone.events(), began("room/b"));
         // Tracks of the former prefix are not read any more.

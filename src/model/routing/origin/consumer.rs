@@ -154,7 +154,8 @@ impl OriginConsumer {
     ///
     /// # Errors
     ///
-    /// As [`request_broadcast`](Self::request_broadcast), at once.
+    /// As [`request_broadcast`](Self::request_broadcast), at once, but [`Error::Unroutable`] also if the path is not
+    /// allowed: a peer learns nothing about it.
     pub(crate) fn route(&self, path: &Path, horizon: Horizon) -> Result<RoutedBroadcast> {
         let path = self.reader.scope().absolute(path).ok_or(Error::Unroutable)?;
         self.shared.request(path, horizon)

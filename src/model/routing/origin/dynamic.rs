@@ -40,7 +40,7 @@ impl OriginProducer {
     /// // `requested_broadcast().await`, in a task of the store.
     /// let Poll::Ready(request) = store.try_requested_broadcast() else { panic!("it was asked") };
     /// assert_eq!(request.path().as_str(), "archive/1969");
-    /// let mut broadcast = request.accept()?;
+    /// let mut broadcast = request.accept();
     /// let _video = broadcast.create_track("video")?;
     ///
     /// let Poll::Ready(found) = reader.try_request_broadcast("archive/1969") else { panic!() };
@@ -181,26 +181,24 @@ impl BroadcastRequest {
     ///
     /// If another handler was asked for the path meanwhile, the broadcast is created, but no
     /// request finds it.
-    ///
-    /// # Errors
-    ///
-    /// It does not fail at present.
-    pub fn accept(mut self) -> Result<BroadcastProducer> {
+    pub fn accept(mut self) -> BroadcastProducer {
         self.is_answered = true;
         let (origin, path, number) = (&self.origin, &self.whole, self.number);
         let cache = origin.cache().clone();
         let broadcast = BroadcastProducer::new(path.clone(), cache, Route::default());
         let consumer = broadcast.consume();
-        let result: Result<_> = origin.shared.change_requests(|state| {
+        // Declared before the answer is given, so that what it displaces is dropped after the lock is released.
+        let _answered = origin.shared.change_requests(|state| {
             if !state.requests.may_answer(path, number) {
-                return Ok(None);
+                return None;
             }
             let (id, requester) = (state.table.next_id(), state.requests.requester(path));
-            consumer.register(|_| Ok(registration(origin, path, id)))?;
+            // It fails only for a broadcast that ended.
+            consumer.register(|_| Ok(registration(origin, path, id))).ok()?;
             let displaced = state.requests.serve(path, None, [id, 0], requester, &consumer, None);
-            Ok(Some((state.requests.answer(path, number, Ok(consumer.clone())), displaced)))
+            Some((state.requests.answer(path, number, Ok(consumer.clone())), displaced))
         });
-        result.map(|_| broadcast)
+        broadcast
     }
 
     /// Answers with an existing broadcast: one of another origin, or one that

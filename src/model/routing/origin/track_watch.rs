@@ -1,10 +1,10 @@
 //! The tracks of the broadcasts that a peer asked for by a prefix (moq-transport, SUBSCRIBE_TRACKS).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::peer_tracks::PeerTracks;
-use crate::Path;
 use crate::census::census;
 use crate::machine::{Announcement, FramePosition};
 use crate::model::base::{Horizon, ReadyList};
@@ -12,6 +12,7 @@ use crate::model::cache::TrackConsumer;
 use crate::model::routing::broadcast::{BroadcastConsumer, TrackNames};
 use crate::model::routing::table::{RouteChange, RouteEntry};
 use crate::slab::{Key, Slab};
+use crate::{Error, Path};
 
 /// The largest number of broadcasts that are visited before others have a turn.
 const STEP: usize = 256;
@@ -26,6 +27,8 @@ pub(super) struct TrackWatch {
     by_suffix: BTreeMap<Path, Key>,
     /// The slots of broadcasts that may have another track.
     ready: ReadyList,
+    /// The slots of broadcasts with a track that no route led to.
+    unroutable: Vec<usize>,
 }
 
 /// A broadcast whose tracks are announced.
@@ -33,6 +36,8 @@ struct WatchedBroadcast {
     suffix: Path,
     broadcast: BroadcastConsumer,
     names: TrackNames,
+    /// A track that no route led to.
+    next: Option<Arc<str>>,
     /// A track whose properties are not known yet.
     found: Option<TrackConsumer>,
     /// Whether the peer can't be told of it, because no route to it is left that does not lead back. It is kept with its
@@ -43,8 +48,8 @@ struct WatchedBroadcast {
 
 impl TrackWatch {
     pub(super) fn new(prefix: Path, horizon: Horizon) -> Self {
-        let (broadcasts, by_suffix, ready) = Default::default();
-        Self { prefix, horizon, broadcasts, by_suffix, ready }
+        let (broadcasts, by_suffix, ready, unroutable) = Default::default();
+        Self { prefix, horizon, broadcasts, by_suffix, ready, unroutable }
     }
 
     /// The next track that the peer does not have. `change` returns the next change of the broadcasts, and registers the
@@ -55,6 +60,10 @@ impl TrackWatch {
         has: &PeerTracks,
         mut change: impl FnMut() -> Poll<(Path, RouteChange<BroadcastConsumer>)>,
     ) -> Poll<Announcement> {
+        // Something has changed since, which may be a route.
+        for slot in std::mem::take(&mut self.unroutable) {
+            self.broadcasts.at(slot).inspect(|(_, watched)| watched.waker.wake_by_ref());
+        }
         for _ in 0..STEP {
             if let Some(slot) = self.ready.pop() {
                 if let Some(track) = self.next_of(slot as usize, has) {
@@ -93,6 +102,7 @@ impl TrackWatch {
             suffix: suffix.clone(),
             broadcast,
             names,
+            next: None,
             found: None,
             is_hidden: false,
             waker: ready.waker(slot.into()),
@@ -123,10 +133,23 @@ impl TrackWatch {
         let mut track = match watched.found.take() {
             Some(track) => track,
             None => {
-                let Poll::Ready(name) = watched.names.poll_next(&waker) else { return None };
-                // There may be more.
-                waker.wake_by_ref();
-                watched.broadcast.serve_track(&name, None, self.horizon).ok()?
+                let next = watched.next.take().map(Poll::Ready);
+                let next = next.unwrap_or_else(|| watched.names.poll_next(&waker));
+                let Poll::Ready(name) = next else { return None };
+                match watched.broadcast.serve_track(&name, None, self.horizon) {
+                    Ok(track) => track,
+                    // Its routes have changed, and the change was not read yet.
+                    Err(Error::Unroutable) => {
+                        watched.next = Some(name);
+                        self.unroutable.push(slot);
+                        return None;
+                    }
+                    Err(_) => {
+                        // There may be more.
+                        waker.wake_by_ref();
+                        return None;
+                    }
+                }
             }
         };
         match track.poll_info(&mut Context::from_waker(&waker)) {
@@ -152,5 +175,5 @@ impl TrackWatch {
     }
 }
 
-census! { TrackWatch { counts: by_suffix; within: broadcasts; plain: prefix, horizon, ready; } }
-census! { each WatchedBroadcast { counts: found; plain: suffix, broadcast, names, is_hidden, waker; } }
+census! { TrackWatch { counts: by_suffix, unroutable; within: broadcasts; plain: prefix, horizon, ready; } }
+census! { each WatchedBroadcast { counts: found, next; plain: suffix, broadcast, names, is_hidden, waker; } }

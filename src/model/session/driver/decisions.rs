@@ -19,8 +19,6 @@ pub(crate) struct Decisions {
     answers: Arc<Answers>,
     /// The requests that wait, by slot.
     waiting: BTreeMap<usize, (RequestKey, Event)>,
-    /// The tokens of the request that comes next.
-    tokens: Vec<AuthToken>,
     /// The broadcasts that the peer may announce.
     allowed: BTreeSet<Path>,
     /// The broadcasts that the peer announced without a request, and that are not allowed.
@@ -42,11 +40,7 @@ struct AnnouncedBroadcast {
 impl Decisions {
     /// Lets the application decide on a request. Returns the event if there is nothing to decide.
     pub(super) fn ask(&mut self, mut event: Event) -> Option<Event> {
-        let (request, kind, path, track) = match &mut event {
-            Event::RequestTokens { tokens, .. } => {
-                self.tokens = mem::take(tokens);
-                return None;
-            }
+        let (request, kind, path, track, tokens) = match &mut event {
             Event::SubscribeUpdated { request, subscription } => {
                 let waiting = self.waiting.get_mut(&request.slot());
                 if let Some((_, Event::SubscribeRequested { subscription: asked, .. })) = waiting {
@@ -68,7 +62,7 @@ impl Decisions {
                 let announced = AnnouncedBroadcast { number: self.last, event };
                 self.announced.insert(path.clone(), announced);
                 let asked = Asked::Broadcast(path.clone(), self.last);
-                self.let_decide(PeerRequestKind::Announce, path, "".into(), asked);
+                self.let_decide(PeerRequestKind::Announce, path, "".into(), vec![], asked);
                 return None;
             }
             // If it was not allowed, nobody knows of it.
@@ -80,40 +74,47 @@ impl Decisions {
                 self.waiting.remove(&request.slot());
                 return Some(event);
             }
-            Event::SubscribeRequested { request, broadcast, track, .. } => {
-                (*request, PeerRequestKind::Subscribe, &*broadcast, track.clone())
+            Event::SubscribeRequested { request, broadcast, track, tokens, .. } => {
+                (*request, PeerRequestKind::Subscribe, &*broadcast, track.clone(), tokens)
             }
-            Event::FetchRequested { request, broadcast, track, .. }
+            Event::FetchRequested { request, broadcast, track, tokens, .. }
             | Event::RangeRequested {
                 request,
                 target: RangeTarget::Track { broadcast, track },
+                tokens,
                 ..
-            } => (*request, PeerRequestKind::Fetch, &*broadcast, track.clone()),
-            Event::TrackRequested { request, broadcast, track } => {
-                (*request, PeerRequestKind::Query, &*broadcast, track.clone())
+            } => (*request, PeerRequestKind::Fetch, &*broadcast, track.clone(), tokens),
+            Event::TrackRequested { request, broadcast, track, tokens } => {
+                (*request, PeerRequestKind::Query, &*broadcast, track.clone(), tokens)
             }
-            Event::TrackOffered { request, broadcast, track } => {
-                (*request, PeerRequestKind::Publish, &*broadcast, track.clone())
+            Event::TrackOffered { request, broadcast, track, tokens } => {
+                (*request, PeerRequestKind::Publish, &*broadcast, track.clone(), tokens)
             }
-            Event::BroadcastOffered { request, broadcast } => {
-                (*request, PeerRequestKind::Announce, &*broadcast, "".into())
+            Event::BroadcastOffered { request, broadcast, tokens } => {
+                (*request, PeerRequestKind::Announce, &*broadcast, "".into(), tokens)
             }
-            Event::AnnounceRequested { request, prefix, .. } => {
-                (*request, PeerRequestKind::Announcements, &*prefix, "".into())
+            Event::AnnounceRequested { request, prefix, tokens, .. } => {
+                (*request, PeerRequestKind::Announcements, &*prefix, "".into(), tokens)
             }
-            Event::TracksRequested { request, prefix } => {
-                (*request, PeerRequestKind::Tracks, &*prefix, "".into())
+            Event::TracksRequested { request, prefix, tokens } => {
+                (*request, PeerRequestKind::Tracks, &*prefix, "".into(), tokens)
             }
             _ => return Some(event),
         };
-        let path = path.clone();
+        let (path, tokens) = (path.clone(), mem::take(tokens));
         self.waiting.insert(request.slot(), (request, event));
-        self.let_decide(kind, path, track, Asked::Request(request));
+        self.let_decide(kind, path, track, tokens, Asked::Request(request));
         None
     }
 
-    fn let_decide(&mut self, kind: PeerRequestKind, path: Path, track: Box<str>, asked: Asked) {
-        let tokens = mem::take(&mut self.tokens);
+    fn let_decide(
+        &self,
+        kind: PeerRequestKind,
+        path: Path,
+        track: Box<str>,
+        tokens: Vec<AuthToken>,
+        asked: Asked,
+    ) {
         let asked = PeerRequest::new(kind, path, track, tokens, asked, self.answers.clone());
         // A request that the peer gave up is no longer in `waiting`, but the application may hold it.
         if self.answers.held() > self.limit + self.announced.len() {
@@ -145,10 +146,9 @@ impl Decisions {
 impl Driver {
     pub(super) fn decide_with(&mut self, decide: Decide) {
         let answers = Answers::new(self.ready.waker(ready_key(DECISION, 0)));
-        let (waiting, tokens, allowed, announced, last) = Default::default();
+        let (waiting, allowed, announced, last) = Default::default();
         let limit = self.requests;
-        let decisions =
-            Decisions { decide, answers, waiting, tokens, allowed, announced, last, limit };
+        let decisions = Decisions { decide, answers, waiting, allowed, announced, last, limit };
         self.decisions = Some(Box::new(decisions));
     }
 
@@ -190,5 +190,5 @@ impl Driver {
 }
 
 census! { Decisions {
-    counts: waiting, allowed, announced; plain: decide, answers, tokens, last, limit;
+    counts: waiting, allowed, announced; plain: decide, answers, last, limit;
 } }

@@ -516,10 +516,10 @@ impl Driver {
             Event::SubscribeEnded { subscription, result } => {
                 self.subscribe_ended(subscription, result);
             }
-            Event::AnnounceRequested { request, prefix, exclude, hidden } => {
+            Event::AnnounceRequested { request, prefix, exclude, hidden, .. } => {
                 self.announce_requested(request, &prefix, exclude, hidden, false);
             }
-            Event::TracksRequested { request, prefix } => {
+            Event::TracksRequested { request, prefix, .. } => {
                 self.announce_requested(request, &prefix, Hop::UNKNOWN, true, true);
             }
             Event::SubscribeStarted { subscription, group } => {
@@ -527,7 +527,7 @@ impl Driver {
                     remote_track.track.set_start(group);
                 }
             }
-            Event::SubscribeRequested { request, broadcast, track, subscription } => {
+            Event::SubscribeRequested { request, broadcast, track, subscription, .. } => {
                 self.requested(
                     request,
                     &broadcast,
@@ -540,15 +540,15 @@ impl Driver {
                     self.outbox.update(request.slot(), subscription);
                 }
             }
-            Event::TrackOffered { request, broadcast, track } => {
+            Event::TrackOffered { request, broadcast, track, .. } => {
                 self.offered(request, &broadcast, Some(&track));
             }
-            Event::BroadcastOffered { request, broadcast } => {
+            Event::BroadcastOffered { request, broadcast, .. } => {
                 self.offered(request, &broadcast, None);
             }
             // Readers are told what they can fetch: the newest frame that is in the cache.
             Event::LargestFrame { .. } => {}
-            Event::TrackRequested { request, broadcast, track } => {
+            Event::TrackRequested { request, broadcast, track, .. } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query);
             }
             Event::Datagram { subscription, sequence, timestamp, properties, payload } => {
@@ -565,12 +565,10 @@ impl Driver {
                     TrackRequestKind::Fetch { priority, wanted: FetchedGroups::One(sequence) },
                 );
             }
-            Event::RangeRequested { request, target, priority, range } => {
+            Event::RangeRequested { request, target, priority, range, .. } => {
                 self.range_requested(request, target, priority, range);
             }
             Event::FetchStarted { fetch, group } => self.fetch_started(fetch, group),
-            // Nobody decides on the request.
-            Event::RequestTokens { .. } => {}
             Event::SetUp { peer } => self.shared.set_peer_setup(peer),
             Event::GroupRefused { .. } => self.shared.refuse_group(),
             Event::GroupReleased { group, sent } => self.group_released(group, sent),
@@ -590,7 +588,8 @@ impl Driver {
         // First, so that running tracks find something to wait for.
         if let (Some(retained), Some(origin)) = (&self.retained, &inbox.consume) {
             for remote in inbox.broadcasts.iter().filter(|remote| remote.is_announced) {
-                retained.keep(origin, &remote.path, &remote.upstream);
+                let (path, upstream) = (&remote.path, &remote.upstream);
+                retained.keep(path, || origin.retain(path, upstream));
             }
         }
         for mut fetcher in inbox.fetchers.into_values() {

@@ -460,3 +460,27 @@ fn a_track_that_the_peer_awaits_is_not_announced() {
     assert_eq!(announced, ["alice:vide", "alice:video2", "bob:chat", "bob:video"]);
     assert_eq!(next(), "");
 }
+
+/// A track that is offered while the only route leads back to the peer is announced when another route is there.
+#[test]
+fn a_track_without_a_route_waits_for_one() {
+    let origin = origin();
+    let mut live = announce(&origin, "room/live", through(&[7], 0, 2));
+    let prefix = Path::new("room");
+    let mut reader = origin.consume().reader(&prefix, within(9), AnnounceFilter::default());
+    reader.announce_tracks(&prefix, within(9));
+    let has = PeerTracks::default();
+    let mut poll =
+        || reader.poll_next(Some(Waker::noop()), AnnounceQuota::ENDLESS, &has).is_pending();
+    assert!(poll());
+    let name = "video".into();
+    live.offer(&name);
+    assert!(live.reroute(&through(&[7, 9], 0, 2)));
+    assert!(poll());
+    assert!(live.poll_request(Waker::noop()).is_pending());
+    assert!(live.reroute(&through(&[7], 0, 2)));
+    origin.advance(Instant::ZERO + 2 * HOLD_TIME);
+    assert!(poll());
+    // First its properties are asked for.
+    assert!(live.poll_request(Waker::noop()).is_ready());
+}
