@@ -21,6 +21,7 @@ pub(crate) struct Demand {
     wants: CombinedWants,
     horizons: HorizonCounts,
     combined: Option<Subscription>,
+    new_group: Option<RequestedGroup>,
     changes: DemandVersion,
     /// Producers that wait for a change.
     pub(crate) producer_waiters: Wakers,
@@ -35,11 +36,19 @@ pub(crate) struct DemandReader<'a> {
     pub(crate) horizon: Option<Horizon>,
 }
 
-/// Counts the changes of the combined subscription, and of whether there are readers.
+/// The new group that readers asked for.
+struct RequestedGroup {
+    sequence: u64,
+    /// One past the highest sequence at that time. The request is over when the track has a higher one.
+    next_sequence: u64,
+}
+
+/// Counts the changes of the combined subscription, and of whether there are readers, and the requests for a new group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DemandVersion {
     pub(crate) want: u64,
     pub(crate) interest: u64,
+    pub(crate) new_group: u64,
 }
 
 impl Demand {
@@ -80,10 +89,42 @@ impl Demand {
         let (other_want, other_interest) =
             (combined != self.combined, self.has_readers() != was_asked);
         self.combined = combined;
+        if self.combined.is_none() {
+            self.new_group = None;
+        }
         self.changes.want += u64::from(other_want);
         if other_want || other_interest {
             self.notify_producers(wakes);
         }
+    }
+
+    /// A reader asks for the group `sequence` or a later one; 0 stands for any new one. One request is open at a time:
+    /// another one replaces it if it asks for more (moq-transport-22, 9.20.19).
+    pub(crate) fn request_group(
+        &mut self,
+        sequence: u64,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
+    ) {
+        let exists = (1..next_sequence).contains(&sequence);
+        let sequence = sequence.max(next_sequence);
+        if exists || self.requested_group(next_sequence).is_some_and(|open| open >= sequence) {
+            return;
+        }
+        self.new_group = Some(RequestedGroup { sequence, next_sequence });
+        self.changes.new_group += 1;
+        self.producer_waiters.take(wakes);
+    }
+
+    /// The new group that readers wait for.
+    pub(crate) fn requested_group(&self, next_sequence: u64) -> Option<u64> {
+        let requested = self.new_group.as_ref();
+        requested.filter(|it| it.next_sequence == next_sequence).map(|it| it.sequence)
+    }
+
+    /// No new group will be begun on request.
+    pub(crate) fn refuse_group(&mut self) {
+        self.new_group = None;
     }
 
     /// Whether all readers may be given what comes by this route.
@@ -185,6 +226,7 @@ impl CombinedWants {
             max_age: *self.max_age.greatest()?,
             start: self.start.least().copied().filter(passed),
             end: self.end.greatest().copied().filter(|_| self.endless == 0),
+            new_group: None,
         })
     }
 }
@@ -265,6 +307,7 @@ mod tests {
                 .map(|want| want.end.unwrap_or(u64::MAX))
                 .max()
                 .filter(|end| *end < u64::MAX),
+            new_group: None,
         })
     }
 
@@ -296,6 +339,7 @@ mod tests {
                 max_age: Duration::from_secs(random(seed, 3)),
                 start,
                 end,
+                new_group: None,
             };
             let next_sequence = random(seed, 9);
             let wakes = &mut DeferredWakes::default();
@@ -335,7 +379,7 @@ mod tests {
 census! { Demand {
     counts: readers, producer_waiters;
     within: wants, horizons;
-    plain: combined, changes;
+    plain: combined, new_group, changes;
 } }
 
 census! { CombinedWants {
