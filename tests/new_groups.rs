@@ -28,7 +28,7 @@ fn latest() -> Subscription {
 
 /// Whether the version has requests for new groups.
 fn can_ask(version: Version) -> bool {
-    !version.is_lite() && version != Version::Moqt14
+    version >= Version::Moqt15
 }
 
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
-use super::demand::DemandReader;
+use super::demand::{DemandReader, LastingWant};
 use super::group_fetcher::GroupFetcher;
 use super::state::{TrackShared, TrackState, closed, follow};
 use crate::machine::Subgroup;
@@ -88,7 +88,7 @@ struct ReaderExtras {
 /// The position of a reader.
 #[derive(Clone)]
 struct GroupPosition {
-    want: Subscription,
+    want: LastingWant,
     /// Groups below this sequence are not wanted.
     start: u64,
     /// The next group of `recv_group`, in order of arrival.
@@ -116,8 +116,9 @@ impl TrackConsumer {
         wakes: &mut DeferredWakes,
     ) -> Self {
         let is_query = want.is_none();
-        let mut want = want.map(Subscription::clamp);
-        let new_group = want.as_mut().and_then(|want| want.new_group.take());
+        let want = want.map(Subscription::clamp);
+        let new_group = want.as_ref().and_then(|want| want.new_group);
+        let want = want.map(LastingWant::from);
         let (start, arrival) = shared.change_without_waking(wakes, |state, wakes| {
             let added = DemandReader { want: want.as_ref(), horizon };
             state.demand.change(None, Some(added), state.cached.next_sequence(), wakes);
@@ -131,7 +132,7 @@ impl TrackConsumer {
                 (None, None) => (cached.floor(), cached.arrivals()),
             }
         });
-        let want = want.unwrap_or_default();
+        let want = want.unwrap_or_else(|| Subscription::default().into());
         let cursor = GroupPosition { want, start, arrival, next: start };
         let extras = ReaderExtras { is_query, horizon, ..ReaderExtras::default() };
         let extras = (is_query || horizon.is_some()).then(|| Box::new(extras));
@@ -171,16 +172,17 @@ impl TrackConsumer {
     }
 
     /// The wishes of this reader.
-    pub fn subscription(&self) -> &Subscription {
-        &self.reader.cursor.want
+    pub fn subscription(&self) -> Subscription {
+        self.reader.cursor.want.clone().into()
     }
 
     /// Changes what this reader wants. If [`start`](Subscription::start) changes, the reader moves
     /// there. Group numbers above [`Group::MAX`](crate::Group::MAX) are clamped to it.
     pub fn update(&mut self, want: Subscription) {
-        let mut want = want.clamp();
-        let new_group = want.new_group.take();
-        if let Some(start) = want.start.filter(|_| want.start != self.subscription().start) {
+        let want = want.clamp();
+        let new_group = want.new_group;
+        let want = LastingWant::from(want);
+        if let Some(start) = want.start.filter(|_| want.start != self.reader.cursor.want.start) {
             self.start_at(start);
         }
         let reader = &mut *self.reader;

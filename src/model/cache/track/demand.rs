@@ -27,11 +27,36 @@ pub(crate) struct Demand {
     pub(crate) producer_waiters: Wakers,
 }
 
+/// A subscription without its request for a new group, which takes effect once. There may be thousands of readers, so each
+/// keeps no more.
+#[derive(Clone)]
+pub(crate) struct LastingWant {
+    pub(crate) priority: u8,
+    pub(crate) ordered: bool,
+    pub(crate) max_age: Duration,
+    pub(crate) start: Option<u64>,
+    pub(crate) end: Option<u64>,
+}
+
+impl From<Subscription> for LastingWant {
+    fn from(want: Subscription) -> Self {
+        let Subscription { priority, ordered, max_age, start, end, new_group: _ } = want;
+        Self { priority, ordered, max_age, start, end }
+    }
+}
+
+impl From<LastingWant> for Subscription {
+    fn from(want: LastingWant) -> Self {
+        let LastingWant { priority, ordered, max_age, start, end } = want;
+        Self { priority, ordered, max_age, start, end, new_group: None }
+    }
+}
+
 /// One reader of a track.
 #[derive(Clone, Copy)]
 pub(crate) struct DemandReader<'a> {
     /// `None` if it only queries the properties of the track.
-    pub(crate) want: Option<&'a Subscription>,
+    pub(crate) want: Option<&'a LastingWant>,
     /// Limits the routes by which a peer may be given the track.
     pub(crate) horizon: Option<Horizon>,
 }
@@ -198,7 +223,7 @@ struct CombinedWants {
 }
 
 impl CombinedWants {
-    fn count(&mut self, want: Option<&Subscription>, is_added: bool) {
+    fn count(&mut self, want: Option<&LastingWant>, is_added: bool) {
         let Some(want) = want else { return };
         let add = |number: &mut usize, counts: bool| match (counts, is_added) {
             (true, true) => *number += 1,
@@ -294,7 +319,7 @@ mod tests {
     use crate::model::base::Reach;
 
     /// The same rules as a fold over all readers.
-    fn fold(wants: &[Option<Subscription>], next_sequence: u64) -> Option<Subscription> {
+    fn fold(wants: &[Option<LastingWant>], next_sequence: u64) -> Option<Subscription> {
         let wants = || wants.iter().flatten();
         let all_start = wants().all(|want| want.start.is_some());
         let passed = |start: &u64| all_start || *start < next_sequence.max(1);
@@ -320,8 +345,8 @@ mod tests {
     #[test]
     fn the_counts_agree_with_a_fold_over_all_readers() {
         let (mut seed, mut demand) = (1, Demand::default());
-        let mut readers: Vec<(Option<Subscription>, Option<Horizon>)> = Vec::new();
-        fn reader(of: &(Option<Subscription>, Option<Horizon>)) -> Option<DemandReader<'_>> {
+        let mut readers: Vec<(Option<LastingWant>, Option<Horizon>)> = Vec::new();
+        fn reader(of: &(Option<LastingWant>, Option<Horizon>)) -> Option<DemandReader<'_>> {
             Some(DemandReader { want: of.0.as_ref(), horizon: of.1 })
         }
         for _ in 0..3_000 {
@@ -333,13 +358,12 @@ mod tests {
                 session: random(seed, 4).checked_sub(1).map(SessionId),
                 on_demand: on_demand == 1,
             });
-            let want = Subscription {
+            let want = LastingWant {
                 priority: random(seed, 3) as u8,
                 ordered: random(seed, 4) > 0,
                 max_age: Duration::from_secs(random(seed, 3)),
                 start,
                 end,
-                new_group: None,
             };
             let next_sequence = random(seed, 9);
             let wakes = &mut DeferredWakes::default();

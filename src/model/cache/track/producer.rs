@@ -118,10 +118,10 @@ impl TrackProducer {
             }
             let begins_groups = info.dynamic_groups;
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
+            state.status_waiters.take(wakes);
             if !begins_groups {
                 state.demand.refuse_group();
             }
-            state.status_waiters.take(wakes);
             state.fetches.recheck_queued(wakes);
             Ok(())
         })
