@@ -21,11 +21,16 @@ pub struct Subscription {
     pub start: Option<u64>,
     /// The last group, inclusive. Default: no end.
     pub end: Option<u64>,
+    /// Asks the publisher to begin a new group, unless the track has this group or a later one; 0 asks in any case. It
+    /// takes effect once, and only where [`TrackInfo::dynamic_groups`] allows it. moq-lite can't carry it. Default:
+    /// `None`.
+    pub new_group: Option<u64>,
 }
 
 impl Default for Subscription {
     fn default() -> Self {
-        Self { priority: 127, ordered: false, max_age: Duration::ZERO, start: None, end: None }
+        let (start, end, new_group) = (None, None, None);
+        Self { priority: 127, ordered: false, max_age: Duration::ZERO, start, end, new_group }
     }
 }
 
@@ -64,6 +69,13 @@ impl Subscription {
         self.end = Some(group);
         self
     }
+
+    /// Sets [`new_group`](Self::new_group).
+    #[must_use]
+    pub fn new_group(mut self, group: u64) -> Self {
+        self.new_group = Some(group);
+        self
+    }
 }
 
 /// The properties of a track that its publisher declares, fixed for its lifetime (moq-lite 05+, TRACK_INFO).
@@ -76,6 +88,9 @@ pub struct TrackInfo {
     pub max_age: Duration,
     /// The units of frame timestamps. Default: milliseconds.
     pub timescale: Timescale,
+    /// Whether the publisher begins a group when a subscriber asks for one (DYNAMIC_GROUPS of moq-transport 15 and
+    /// later; `false` comes out of moq-lite). Default `false`.
+    pub dynamic_groups: bool,
     /// All properties, if a peer declared them by moq-transport. There they are passed on in place of the fields
     /// above. Default: `None`.
     pub properties: Option<Properties>,
@@ -84,6 +99,7 @@ pub struct TrackInfo {
 impl Default for TrackInfo {
     fn default() -> Self {
         let (priority, max_age) = (127, Duration::from_secs(5));
-        Self { priority, max_age, timescale: Timescale::MILLIS, properties: None }
+        let (timescale, dynamic_groups, properties) = (Timescale::MILLIS, false, None);
+        Self { priority, max_age, timescale, dynamic_groups, properties }
     }
 }

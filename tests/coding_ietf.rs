@@ -498,7 +498,11 @@ fn known_track_properties_are_read_and_all_are_kept() {
         }
         assert!(read(&[8, 0], version).is_err(), "a timescale of zero");
         assert!(read(&[0x22, 3], version).is_err(), "an unknown order");
-        assert_eq!(kept(&[0x30, 1], version), none);
+        for dynamic in [false, true] {
+            let dynamic_groups = Some(dynamic);
+            let flag = TrackProperties { dynamic_groups, ..TrackProperties::default() };
+            assert_eq!(read(&[0x30, dynamic.into()], version), Ok(flag));
+        }
         assert!(read(&[0x30, 2], version).is_err(), "DYNAMIC_GROUPS 2");
     }
     let above = Err(DecodeError::InvalidValue("value of its type"));

@@ -351,7 +351,7 @@ fn a_writer_sees_the_combined_subscription() {
         track.subscribe(Subscription::default().priority(3).max_age(second).start(4).end(9));
     assert_eq!(wakes.take(), 1);
     assert_eq!(track.try_used(), Poll::Ready(Ok(())));
-    assert_eq!(track.try_subscription_changed(), Poll::Ready(Some(a.subscription().clone())));
+    assert_eq!(track.try_subscription_changed(), Poll::Ready(Some(a.subscription())));
     assert!(track.poll_subscription_changed(&mut cx).is_pending());
 
     let b = track.subscribe(Subscription::default().priority(9).start(2).end(5).ordered(true));

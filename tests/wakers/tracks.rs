@@ -230,6 +230,26 @@ fn demand(table: &mut Table) {
             move || (track.abort(Error::Cancelled), track, reader)
         });
     }
+    for cause in ["a request", "a subscription that asks", "abort"] {
+        table.row("TrackProducer::poll_new_group_requested", cause, |case| {
+            let mut track = Track::new("video").dynamic_groups(true).produce();
+            let mut reader = track.subscribe(limited());
+            let mut writer = track.clone();
+            case.waits(move |cx| writer.poll_new_group_requested(cx).is_ready());
+            let mut waits = track.consume();
+            if cause != "abort" {
+                case.other("a reader of groups", move |cx| waits.poll_recv_group(cx).is_ready());
+            }
+            move || {
+                match cause {
+                    "a request" => reader.request_new_group(),
+                    "abort" => track.abort(Error::Cancelled),
+                    _ => reader.update(limited().new_group(0)),
+                }
+                (track, reader)
+            }
+        });
+    }
     for cause in ["another subscription", "a reader", "no reader"] {
         table.row("TrackProducer::poll_subscription_changed", cause, |case| {
             let track = track();

@@ -287,17 +287,20 @@ fn allowed(all: &Parameters, kind: MessageType, version: Version) -> Parameters 
 fn properties(version: Version) -> impl Strategy<Value = TrackProperties> {
     let has_any = draft(version).properties != PropertyForm::None;
     let timescale = (1..varint::MAX).prop_map(|units| Timescale::new(units).unwrap());
-    (option::of(millis()), option::of(timescale), option::of(any::<u8>()), option::of(order()))
-        .prop_map(move |(max_cache, timescale, priority, order)| match has_any {
+    let flags = (option::of(order()), option::of(any::<bool>()));
+    (option::of(millis()), option::of(timescale), option::of(any::<u8>()), flags).prop_map(
+        move |(max_cache, timescale, priority, (order, dynamic_groups))| match has_any {
             false => TrackProperties::default(),
             true => TrackProperties {
                 max_cache,
                 timescale,
                 priority,
                 order,
+                dynamic_groups,
                 ..TrackProperties::default()
             },
-        })
+        },
+    )
 }
 
 fn tokens() -> impl Strategy<Value = Vec<TokenReference>> {

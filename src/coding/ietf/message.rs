@@ -151,6 +151,15 @@ impl MessageType {
         row.map(|(.., number)| *number)
     }
 
+    /// The type as which a message of this type is written: from 18 on REQUEST_OK took the place of PUBLISH_OK.
+    #[must_use]
+    pub fn written(self, draft: &Draft) -> Self {
+        match self {
+            Self::PublishOk if self.number(draft).is_none() => Self::RequestOk,
+            kind => kind,
+        }
+    }
+
     /// The relation of the message to its request.
     pub fn flow(self) -> Flow {
         ROWS[self as usize].1
@@ -302,10 +311,7 @@ impl Message {
         out: &mut BytesMut,
         draft: &Draft,
     ) -> Result<(), EncodeError> {
-        let kind = match kind {
-            MessageType::PublishOk if kind.number(draft).is_none() => MessageType::RequestOk,
-            kind => kind,
-        };
+        let kind = kind.written(draft);
         let number = kind.number(draft).ok_or(EncodeError::NotInVersion)?;
         Writer::control(out, draft.varint, number, |writer| self.write(writer, kind, draft))
     }

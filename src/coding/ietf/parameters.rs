@@ -77,11 +77,11 @@ macro_rules! parameters {
         static ROWS: &[Row] = &[$(Row($id, &[$($places),*]),)*];
 
         impl Parameters {
-            /// Of the parameters of SUBSCRIBE_TRACKS those that each PUBLISH carries.
-            pub(crate) fn of_publish(&self, draft: &Draft) -> Self {
-                let (mut kept, mut rows) = (self.clone(), ROWS.iter());
+            /// The parameters that a message of this type can carry.
+            pub(crate) fn for_message(&self, kind: MessageType, draft: &Draft) -> Self {
+                let (mut kept, mut rows, place) = (self.clone(), ROWS.iter(), 1 << kind as u32);
                 $(let _row = rows.next();
-                $(if !_row.is_some_and(|row| row.is_allowed(P, draft).is_ok()) {
+                $(if !_row.is_some_and(|row| row.is_allowed(place, draft).is_ok()) {
                     kept.$field = None;
                 })?)*
                 kept
@@ -257,13 +257,6 @@ impl Parameters {
         }
         self.read_block(cursor, 1 << kind as u32, draft, |id| quirks::may_carry(id, kind, draft))?;
         Ok(self)
-    }
-
-    /// Whether the answer to PUBLISH may carry FORWARD (up to 19).
-    pub(crate) fn answer_may_forward(draft: &Draft) -> bool {
-        let place = if MessageType::PublishOk.number(draft).is_some() { PO } else { RO };
-        let row = ROWS.iter().find(|row| row.0 == FORWARD);
-        row.is_some_and(|row| row.is_allowed(place, draft).is_ok())
     }
 
     fn read_block(

@@ -230,6 +230,8 @@ pub struct TrackProperties {
     pub priority: Option<u8>,
     /// DEFAULT_PUBLISHER_GROUP_ORDER. Absent: ascending.
     pub order: Option<GroupOrder>,
+    /// DYNAMIC_GROUPS: NEW_GROUP_REQUEST has an effect. Absent: no.
+    pub dynamic_groups: Option<bool>,
     /// The type of a property for which the track must not be used: a mandatory one that this crate does not know
     /// ([`UNSUPPORTED_EXTENSION`](super::UNSUPPORTED_EXTENSION)), or a malformed list. It can't be encoded.
     pub unusable: Option<u64>,
@@ -299,6 +301,7 @@ impl TrackProperties {
             (DYNAMIC_GROUPS, Value::Integer(2..)) => {
                 return Err(DecodeError::InvalidValue("dynamic groups"));
             }
+            (DYNAMIC_GROUPS, Value::Integer(flag)) => self.dynamic_groups = Some(flag == 1),
             // The property is only reported. Whether it makes the track unusable depends on the message.
             _ if draft.properties >= PropertyForm::Answers && MANDATORY.contains(&id) => {
                 self.unusable.get_or_insert(id);
@@ -317,6 +320,7 @@ impl TrackProperties {
             (TIMESCALE, self.timescale.map(Timescale::units)),
             (DEFAULT_PUBLISHER_PRIORITY, self.priority.map(|priority| flip(priority).into())),
             (DEFAULT_PUBLISHER_GROUP_ORDER, self.order.map(|order| order as u64)),
+            (DYNAMIC_GROUPS, self.dynamic_groups.map(u64::from)),
         ] {
             if let Some(value) = value {
                 let mut pair = Head::<2>::of(form.varint());

@@ -107,7 +107,8 @@ impl SubscribeUpdate {
             cursor.option()?
         };
         let end = cursor.option()?;
-        let want = Subscription { priority, ordered, max_age, start, end };
+        let want =
+            Subscription { priority, ordered, max_age, start, end, ..Subscription::default() };
         if !features.frame_bounds {
             return Ok(Self { want, frame_start: 0, frame_end: None });
         }

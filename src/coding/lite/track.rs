@@ -59,7 +59,7 @@ pub fn decode_track_info(body: &[u8], version: Version) -> Result<TrackInfo, Dec
         let max_age = cursor.millis()?;
         let timescale =
             Timescale::new(cursor.varint()?).ok_or(DecodeError::InvalidValue("timescale"))?;
-        Ok(TrackInfo { priority, max_age, timescale, properties: None })
+        Ok(TrackInfo { priority, max_age, timescale, ..TrackInfo::default() })
     })
 }
 

@@ -409,7 +409,8 @@ impl Core {
     /// The peer changed the options of its subscription.
     pub(crate) fn update_incoming(&mut self, request: Key, options: &Subscription) {
         let Some(subscription) = self.incoming.get_mut(request) else { return };
-        subscription.options = options.clone();
+        // A request for a new group is reported once.
+        subscription.options = Subscription { new_group: None, ..options.clone() };
         let (priority, ordered) = (options.priority, options.ordered);
         self.schedule.update_track(request, priority, ordered, &mut self.actions);
     }

@@ -27,7 +27,8 @@ pub(crate) fn accept_subscribe(
     if core.schedule.has_track(key) {
         return;
     }
-    let options = &subscription.options;
+    let options = &mut subscription.options;
+    options.new_group = None;
     core.schedule.add_track(key, options.priority, info.priority, options.ordered);
     subscription.publisher = info.priority;
     dialect.write_subscribe_ok(core, key, info, largest);

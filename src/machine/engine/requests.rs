@@ -47,6 +47,8 @@ pub(crate) struct Request {
     incoming: bool,
     /// The peer sent STOP_SENDING for our half.
     stopped: Option<Code>,
+    /// How many updates of ours the peer has not answered.
+    updates: u64,
 }
 
 impl Request {
@@ -57,6 +59,20 @@ impl Request {
     /// The code with which the peer abandoned the request: it reset its half or stopped ours.
     pub(crate) fn abandoned(&self) -> Option<Code> {
         self.recv.reset().or(self.stopped)
+    }
+
+    /// Whether an answer is that to an update of ours, which is then answered.
+    pub(crate) fn end_update(&mut self) -> bool {
+        let is_open = self.updates > 0;
+        self.updates -= u64::from(is_open);
+        is_open
+    }
+
+    /// Why a request is over whose answer has not arrived, if it is: the peer ended its half.
+    pub(crate) fn cut_off(&self) -> Option<Error> {
+        let fin = Error::ProtocolViolation("FIN without an answer");
+        let reset = self.recv.reset().map(Error::from_stream_code);
+        reset.or(self.recv.is_finished().then_some(fin))
     }
 
     /// Why a request is over on which the peer has nothing more to send, if it is: the peer abandoned it,
@@ -215,6 +231,14 @@ impl Requests {
             encode(request.send.buffer());
             self.queue_write(writer);
         }
+    }
+
+    /// An update of a request of ours is about to be written. Returns `false` if so many are not answered; 0 stands for
+    /// no limit.
+    pub(crate) fn begin_update(&mut self, key: Key, limit: u64) -> bool {
+        let request = self.slab.get_mut(key);
+        let request = request.filter(|request| limit == 0 || request.updates < limit);
+        request.map(|request| request.updates += 1).is_some()
     }
 
     /// How many bytes are written and not accepted by QUIC, of this request and all that share its
@@ -562,7 +586,7 @@ impl Requests {
 
 census! { each Request {
     within: recv, send;
-    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped;
+    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates;
 } }
 census! { Requests {
     counts: by_stream, readable, writable, unopened, waiting_for_room, blocked, incoming;

@@ -259,12 +259,9 @@ impl Ietf {
         let Some(fetch) = core.outgoing_fetches.get(&id).copied() else {
             return Ok(Progress::Wait);
         };
-        let end = match (request.recv.reset(), request.recv.is_finished()) {
-            (Some(code), _) => Some(Error::from_stream_code(code)),
-            (None, true) if !is_answered => Some(Error::ProtocolViolation("FIN without an answer")),
-            _ => None,
-        };
-        if let Some(error) = end.filter(|_| fetch.group.is_none()) {
+        let end = request.cut_off().filter(|_| fetch.group.is_none());
+        // After the answer FIN means nothing.
+        if let Some(error) = end.filter(|_| !is_answered || request.recv.reset().is_some()) {
             fetching::end(self, core, id, Err(error));
             return Ok(Progress::More);
         }

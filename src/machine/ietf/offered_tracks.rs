@@ -11,7 +11,7 @@ use super::roles::Role;
 use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
 use super::subscriber::parameters_of;
 use crate::coding::ietf::{
-    GroupOrder, Message, NOT_SUPPORTED, Parameters, Publish, RequestOk, RequestUpdate,
+    GroupOrder, Message, MessageType, NOT_SUPPORTED, Parameters, Publish, RequestOk, RequestUpdate,
     UNINTERESTED, UNSUPPORTED_EXTENSION,
 };
 use crate::error::{Error, LimitKind};
@@ -76,8 +76,8 @@ impl Ietf {
         offer.accepted = true;
         let path = offer.path.clone();
         let pause = Parameters { forward: Some(false), ..self.state(GroupOrder::Descending) };
-        let in_answer = Parameters::answer_may_forward(self.draft);
-        let parameters = if in_answer { pause.clone() } else { Parameters::default() };
+        let parameters = pause.for_message(MessageType::PublishOk.written(self.draft), self.draft);
+        let in_answer = parameters.forward.is_some();
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.write(core, key, &Message::PublishOk(ok));
         if !in_answer {
@@ -109,9 +109,10 @@ impl Ietf {
         }
         let (alias, properties, largest) = (offer.alias, offer.properties.clone(), offer.largest);
         let names = Some(Box::new((offer.path.clone(), offer.track.clone())));
+        let new_group = want.new_group.filter(|_| properties.dynamic_groups == Some(true));
         // The order of groups can't be changed.
-        let parameters =
-            Parameters { forward: Some(true), order: None, ..parameters_of(want, true) };
+        let (forward, order) = (Some(true), None);
+        let parameters = Parameters { forward, order, new_group, ..parameters_of(want, true) };
         if !self.update(core, key, parameters) {
             return core.reject_subscription(token, Error::Limit(LimitKind::Requests));
         }
@@ -127,13 +128,10 @@ impl Ietf {
     /// Sends REQUEST_UPDATE. Returns `false` if the peer grants no more ids, or no more updates before it
     /// answered (MAX_REQUEST_UPDATES, 9.1.7); then the agreement stays as it was.
     pub(super) fn update(&mut self, core: &mut Core, key: Key, parameters: Parameters) -> bool {
-        let may_open = self.may_open();
         let limit = self.peer.as_ref().map_or(0, |peer| peer.max_request_updates);
-        let Some(offer) = self.offers.by_key.get_mut(&key) else { return false };
-        if !may_open || limit > 0 && offer.unanswered >= limit {
+        if !self.may_open() || !core.requests.begin_update(key, limit) {
             return false;
         }
-        offer.unanswered += 1;
         let existing = self.reply_id(key);
         let update = RequestUpdate { id: self.ids.skip(), existing, parameters };
         self.write(core, key, &Message::RequestUpdate(update))
@@ -148,9 +146,8 @@ impl Ietf {
         self.update(core, key, parameters);
     }
 
-    /// Reads what the peer sends on its offer: answers to our updates, updates of its own, and
-    /// PUBLISH_DONE. The end of the stream ends the offer; without PUBLISH_DONE it is a failure
-    /// (6.4.2.2).
+    /// Reads what the peer sends on its offer: updates of its own, and PUBLISH_DONE. The end of the stream ends the
+    /// offer; without PUBLISH_DONE it is a failure (6.4.2.2).
     pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Read {
         let done = match core.requests.abandoned(key) {
             Some(error) => Err(error),
@@ -159,12 +156,6 @@ impl Ietf {
             }
             None => match self.next_message(core, key)? {
                 None => return Ok(Progress::Wait),
-                Some(Message::RequestOk(_) | Message::RequestError(_)) => {
-                    if let Some(offer) = self.offers.by_key.get_mut(&key) {
-                        offer.unanswered = offer.unanswered.saturating_sub(1);
-                    }
-                    return Ok(Progress::More);
-                }
                 Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
                 Some(Message::RequestUpdate(update)) => {
                     self.answer_update(core, key, update.id, Some(NOT_SUPPORTED));

@@ -63,8 +63,6 @@ pub(super) struct Offer {
     pub(super) has_broadcast: bool,
     /// Our subscription to it; while there is none, the peer is told not to send.
     pub(super) sub: Option<Key>,
-    /// How many updates of ours the peer has not answered.
-    pub(super) unanswered: u64,
 }
 
 impl Offers {
@@ -95,5 +93,5 @@ impl Offers {
     }
 }
 
-census! { each Offer { plain: path, track, alias, properties, largest, accepted, has_broadcast, sub, unanswered; } }
+census! { each Offer { plain: path, track, alias, properties, largest, accepted, has_broadcast, sub; } }
 census! { Offers { counts: by_name, aliases; within: by_key; } }

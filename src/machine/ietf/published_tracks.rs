@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use super::publisher::options_of;
 use super::roles::{AnnounceResponse, Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
-use crate::coding::ietf::{Location, Message, Parameters, Publish, PublishBlocked};
+use crate::coding::ietf::{Location, Message, MessageType, Parameters, Publish, PublishBlocked};
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -32,7 +32,8 @@ impl Ietf {
         };
         let (namespace, properties) = (response.prefix.join(&suffix), self.properties(&info));
         let largest = largest.map(Location::from);
-        let parameters = Parameters { largest, ..asked.of_publish(self.draft) };
+        let parameters =
+            Parameters { largest, ..asked.for_message(MessageType::Publish, self.draft) };
         let is_possible = !core.peer_is_going_away
             && !core.state.is_ending()
             && core.incoming.len() < core.limits.subscriptions

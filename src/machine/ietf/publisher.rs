@@ -9,9 +9,9 @@ use bytes::BytesMut;
 use super::roles::{Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_RANGE, Location, Message, ObjectStatus,
-    ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader, Subscribe,
-    SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
+    DatagramHead, ErrorForm, Filter, GroupOrder, INVALID_RANGE, Location, Message, MessageType,
+    ObjectStatus, ParameterForm, Parameters, PropertyForm, RequestError, RequestOk, SubgroupHeader,
+    Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
@@ -41,6 +41,7 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
         // From 17 on 0 stands for no timeout (5.2).
         want.max_age = if timeout.is_zero() { Duration::MAX } else { timeout };
     }
+    want.new_group = parameters.new_group.or(want.new_group);
     match parameters.filter {
         None | Some(Filter::NextObject | Filter::NextGroup | Filter::GroupsBack(_)) => {}
         Some(Filter::Unfiltered) => (want.start, want.end) = (None, None),
@@ -82,7 +83,10 @@ impl PublishDialect for Ietf {
         let (alias, paused) = (subscription.number, subscription.paused);
         let (id, properties) = (self.reply_id(key), self.properties(info));
         let largest = largest.map(Location::from);
-        let parameters = Parameters { largest, ..self.state(GroupOrder::Descending) };
+        let dynamic_groups = info.dynamic_groups.then_some(true);
+        let state = self.state(GroupOrder::Descending);
+        let parameters = Parameters { largest, dynamic_groups, ..state }
+            .for_message(MessageType::SubscribeOk, self.draft);
         if core.requests.is_incoming(key) {
             let ok = SubscribeOk { id, alias, parameters, properties };
             self.write(core, key, &Message::SubscribeOk(ok));
@@ -209,10 +213,12 @@ impl Ietf {
         if let Some(all) = info.properties.clone().filter(|_| takes_any) {
             return TrackProperties { all: Some(all), ..TrackProperties::default() };
         }
+        let dynamic_groups = (info.dynamic_groups && takes_any).then_some(true);
         if !self.draft.writes_properties() {
-            return TrackProperties::default();
+            return TrackProperties { dynamic_groups, ..TrackProperties::default() };
         }
         TrackProperties {
+            dynamic_groups,
             max_cache: (info.max_age != Duration::MAX).then_some(info.max_age),
             timescale: Some(info.timescale),
             priority: Some(info.priority),

@@ -204,6 +204,8 @@ impl Ietf {
                 // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).
                 // The request stays here until the peer ends it.
                 Message::Goaway(_) if self.draft.has_request_streams() => {}
+                // The end of a request follows an update that failed (9.5.1).
+                Message::RequestOk(_) | Message::RequestError(_) if request.end_update() => {}
                 message => return Ok(Some(message)),
             }
         }

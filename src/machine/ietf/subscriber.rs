@@ -9,8 +9,8 @@ use super::roles::Role;
 use super::session::{DUPLICATE_TRACK_ALIAS, Fault, Ietf, Read, fault, fault_as};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    DONE_BY_MOQ_LITE, DatagramHead, Filter, GroupOrder, Location, Message, ObjectStatus,
-    ParameterForm, Parameters, PublishDone, Subscribe, TrackProperties,
+    DONE_BY_MOQ_LITE, DatagramHead, Filter, GroupOrder, Location, Message, MessageType,
+    ObjectStatus, ParameterForm, Parameters, PublishDone, Subscribe, TrackProperties,
 };
 use crate::error::Error;
 use crate::machine::engine::{
@@ -49,6 +49,7 @@ pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
         priority: Some(want.priority),
         order: Some(order),
         filter,
+        new_group: want.new_group.filter(|_| filters),
         ..Parameters::default()
     }
 }
@@ -80,6 +81,7 @@ impl Ietf {
             // group.
             parameters.filter.get_or_insert(Filter::NextGroup);
         }
+        let parameters = parameters.for_message(MessageType::Subscribe, self.draft);
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         });
@@ -93,13 +95,19 @@ impl Ietf {
         self.set_role(request, Role::OutgoingSubscription(sub));
     }
 
-    /// Changes the priority of groups that arrive. REQUEST_UPDATE is not sent: one deployed
-    /// publisher ends the subscription on it, another one never answers.
+    /// Changes the priority of groups that arrive. REQUEST_UPDATE asks only for a new group, of a publisher that allows
+    /// it (9.20.19): one deployed publisher ends the subscription on it, another one never answers.
     pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: &Subscription) {
         let Some(key) = core.outgoing.by_token(token) else { return };
         let Some(sub) = core.outgoing.get_mut(key) else { return };
         // The priority orders how we read the groups that arrive.
         sub.priority = want.priority;
+        let is_allowed =
+            sub.result.is_none() && sub.info.as_ref().is_some_and(|it| it.dynamic_groups);
+        let (request, new_group) = (sub.request, want.new_group.filter(|_| is_allowed));
+        if new_group.is_some() {
+            self.update(core, request, Parameters { new_group, ..Parameters::default() });
+        }
     }
 
     /// A subscription of ours is over. Its alias is retired, so that groups that still arrive are
@@ -157,6 +165,7 @@ impl Ietf {
             // Without MAX_CACHE_DURATION groups are kept as long as our limit says.
             max_age: properties.max_cache.unwrap_or(core.limits.max_age),
             timescale: properties.timescale.unwrap_or(Timescale::MILLIS),
+            dynamic_groups: properties.dynamic_groups == Some(true),
             properties: Some(properties.to_pass_on(self.draft)),
         }
     }
@@ -176,12 +185,7 @@ impl Ietf {
             return Ok(Progress::Wait);
         }
         let accepted = sub.info.is_some();
-        let end = match (request.recv.reset(), request.recv.is_finished()) {
-            (Some(code), _) => Some(Error::from_stream_code(code)),
-            (None, true) => Some(Error::ProtocolViolation("FIN without an answer")),
-            (None, false) => None,
-        };
-        if let Some(error) = end {
+        if let Some(error) = request.cut_off() {
             subscribing::fail(self, core, sub_key, error);
             return Ok(Progress::Wait);
         }
@@ -197,6 +201,7 @@ impl Ietf {
                 let properties = TrackProperties {
                     max_cache: ok.properties.max_cache.or(ok.parameters.max_cache),
                     priority: ok.properties.priority.or(ok.parameters.publisher_priority),
+                    dynamic_groups: ok.properties.dynamic_groups.or(ok.parameters.dynamic_groups),
                     ..ok.properties
                 };
                 let largest = ok.parameters.largest;
@@ -213,8 +218,7 @@ impl Ietf {
                 self.on_publish_done(core, sub_key, &done);
                 Ok(Progress::Wait)
             }
-            // The answer to an update, and a change of state (20 and later), which change nothing here.
-            Ok(Some(Message::RequestOk(_) | Message::RequestError(_))) => Ok(Progress::More),
+            // A change of state (20 and later) changes nothing here.
             Ok(Some(Message::PublishStateNotify(_))) if accepted => Ok(Progress::More),
             Ok(Some(_)) => fault("not an answer to SUBSCRIBE"),
             Err(DecodeError::InvalidName) => {

@@ -284,11 +284,11 @@ structs! {
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost, tokens }
     NetworkPath { rtt, bitrate, max_datagram }
-    Subscription { priority, ordered, max_age, start, end }
+    Subscription { priority, ordered, max_age, start, end, new_group }
     Token { slot, generation }
     Properties { pairs, form, status, gap }
     Subgroup { number, first_frame, priority, is_from_start, ends_group }
-    TrackInfo { priority, max_age, timescale, properties }
+    TrackInfo { priority, max_age, timescale, properties, dynamic_groups }
 }
 
 /// The numbers of variants are part of the format: new variants are added at the end, and no number

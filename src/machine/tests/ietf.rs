@@ -7,6 +7,7 @@ mod fetch;
 mod goaway;
 mod joins;
 mod names;
+mod new_groups;
 mod requests;
 mod rules;
 mod subgroups;

@@ -13,7 +13,7 @@ use moqtap_codec::kvp::{KeyValuePair, KvpValue};
 use moqtap_codec::types::{FilterType, Forward, GroupOrder, TrackNamespace};
 use moqtap_codec::varint::VarInt;
 use moqtap_codec::version::DraftVersion;
-use smoq::{Origin, OriginProducer, Server};
+use smoq::{Origin, OriginProducer, Server, Track};
 use smoq_interop::{quic, tests, within};
 use smoq_quinn::config;
 use smoq_quinn::smoq_quic::Identity;
@@ -55,6 +55,13 @@ tests! {
     it_asks_for_tracks_in_20: asks_for_tracks(Draft20, Draft17);
     it_asks_for_tracks_in_21: asks_for_tracks(Draft21, Draft18);
     it_asks_for_tracks_in_22: asks_for_tracks(Draft22, Draft16);
+    it_asks_for_groups_in_16: asks_for_groups(Draft16);
+    it_asks_for_groups_in_17: asks_for_groups(Draft17);
+    it_asks_for_groups_in_18: asks_for_groups(Draft18);
+    it_asks_for_groups_in_19: asks_for_groups(Draft19);
+    it_asks_for_groups_in_20: asks_for_groups(Draft20);
+    it_asks_for_groups_in_21: asks_for_groups(Draft21);
+    it_asks_for_groups_in_22: asks_for_groups(Draft22);
 }
 
 /// Announcements, subscriptions, every kind of FETCH, and refusals.
@@ -302,6 +309,68 @@ async fn transfer(client: &AnyConnection, reader: &AnyConnection) {
         let objects: Vec<_> = ids.iter().map(|id| (*id, payload(*id))).collect();
         assert_eq!(arrived[&(group, subgroup)], objects, "{group} {subgroup}");
     }
+}
+
+/// NEW_GROUP_REQUEST in SUBSCRIBE and in REQUEST_UPDATE, for a track with DYNAMIC_GROUPS.
+async fn asks_for_groups(draft: DraftVersion) {
+    let (origin, address) = relay();
+    let mut broadcast = origin.create_broadcast("room/alice").unwrap();
+    let mut track = broadcast.create_track(Track::new("video").dynamic_groups(true)).unwrap();
+    track.write_frame(0, payload(0)).unwrap();
+    let mut client = connect(address, draft).await;
+    let number = |n| VarInt::from_u64(n).unwrap();
+    let asking =
+        |group| vec![KeyValuePair { key: number(0x32), value: KvpValue::Varint(number(group)) }];
+    let (room, video) = (namespace("room/alice"), b"video".to_vec());
+    macro_rules! subscribe {
+        ($($on:ident),*) => {
+            match &mut client {
+                AnyConnection::Draft16(it) => {
+                    let request_id = it.subscribe(room, video, asking(0)).await.unwrap();
+                    AnyRequest::ControlPlane { request_id, draft }
+                }
+                $(AnyConnection::$on(it) => {
+                    AnyRequest::$on(it.subscribe(room, video, asking(0)).await.unwrap())
+                })*
+                _ => unreachable!("a draft of this test"),
+            }
+        };
+    }
+    let mut request = subscribe!(Draft17, Draft18, Draft19, Draft20, Draft21, Draft22);
+    within("a request", track.new_group_requested()).await.unwrap();
+    // On 16 announcements may come before it.
+    let ok = loop {
+        let message = within("SUBSCRIBE_OK", client.recv_response(&mut request)).await.unwrap();
+        let message = format!("{:?}", message.expect("an answer"));
+        if message.contains("SubscribeOk") {
+            break message;
+        }
+    };
+    let flag = KeyValuePair { key: number(0x30), value: KvpValue::Varint(number(1)) };
+    assert!(ok.contains(&format!("{flag:?}")), "{ok}");
+
+    track.write_frame(1, payload(1)).unwrap();
+    macro_rules! update {
+        ($($on:ident $module:ident),*) => {
+            match (&mut client, &mut request) {
+                (AnyConnection::Draft16(it), AnyRequest::ControlPlane { request_id, .. }) => {
+                    it.request_update(*request_id, asking(2)).await.map(drop).unwrap();
+                }
+                $((AnyConnection::$on(it), AnyRequest::$on(stream)) => {
+                    use moqtap_codec::$module::message::{ControlMessage, RequestUpdate};
+                    let (request_id, parameters) = (number(2), asking(2));
+                    let update = RequestUpdate { request_id, parameters };
+                    let update = ControlMessage::RequestUpdate(update);
+                    it.send_on_request_stream(stream, &update).await.unwrap();
+                })*
+                // REQUEST_UPDATE of 17 has a field more.
+                _ => return,
+            }
+        };
+    }
+    update!(Draft18 draft18, Draft19 draft19, Draft20 draft20, Draft21 draft21, Draft22 draft22);
+    within("a request", track.new_group_requested()).await.unwrap();
+    client.close(0, b"");
 }
 
 /// A relay with an origin, and its address.

@@ -40,7 +40,8 @@ impl Subscription {
     /// The same, with group numbers clamped to those that the wire can carry.
     pub(crate) fn clamp(self) -> Self {
         let clamp = |group: Option<u64>| group.map(|group| group.min(Group::MAX));
-        Self { start: clamp(self.start), end: clamp(self.end), ..self }
+        let (start, end, new_group) = (clamp(self.start), clamp(self.end), clamp(self.new_group));
+        Self { start, end, new_group, ..self }
     }
 
     /// Fails if [`clamp`](Self::clamp) would change a group number.

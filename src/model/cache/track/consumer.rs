@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 
-use super::demand::DemandReader;
+use super::demand::{DemandReader, LastingWant};
 use super::group_fetcher::GroupFetcher;
 use super::state::{TrackShared, TrackState, closed, follow};
 use crate::machine::Subgroup;
@@ -88,7 +88,7 @@ struct ReaderExtras {
 /// The position of a reader.
 #[derive(Clone)]
 struct GroupPosition {
-    want: Subscription,
+    want: LastingWant,
     /// Groups below this sequence are not wanted.
     start: u64,
     /// The next group of `recv_group`, in order of arrival.
@@ -117,17 +117,22 @@ impl TrackConsumer {
     ) -> Self {
         let is_query = want.is_none();
         let want = want.map(Subscription::clamp);
+        let new_group = want.as_ref().and_then(|want| want.new_group);
+        let want = want.map(LastingWant::from);
         let (start, arrival) = shared.change_without_waking(wakes, |state, wakes| {
-            let cached = &state.cached;
             let added = DemandReader { want: want.as_ref(), horizon };
-            state.demand.change(None, Some(added), cached.next_sequence(), wakes);
+            state.demand.change(None, Some(added), state.cached.next_sequence(), wakes);
+            if let Some(sequence) = new_group {
+                shared.request_group(state, sequence, wakes);
+            }
+            let cached = &state.cached;
             match (want.as_ref().and_then(|want| want.start), cached.latest()) {
                 (Some(start), _) => (start, 0),
                 (None, Some(latest)) => (latest.sequence(), latest.arrival()),
                 (None, None) => (cached.floor(), cached.arrivals()),
             }
         });
-        let want = want.unwrap_or_default();
+        let want = want.unwrap_or_else(|| Subscription::default().into());
         let cursor = GroupPosition { want, start, arrival, next: start };
         let extras = ReaderExtras { is_query, horizon, ..ReaderExtras::default() };
         let extras = (is_query || horizon.is_some()).then(|| Box::new(extras));
@@ -167,15 +172,17 @@ impl TrackConsumer {
     }
 
     /// The wishes of this reader.
-    pub fn subscription(&self) -> &Subscription {
-        &self.reader.cursor.want
+    pub fn subscription(&self) -> Subscription {
+        self.reader.cursor.want.clone().into()
     }
 
     /// Changes what this reader wants. If [`start`](Subscription::start) changes, the reader moves
     /// there. Group numbers above [`Group::MAX`](crate::Group::MAX) are clamped to it.
     pub fn update(&mut self, want: Subscription) {
         let want = want.clamp();
-        if let Some(start) = want.start.filter(|_| want.start != self.subscription().start) {
+        let new_group = want.new_group;
+        let want = LastingWant::from(want);
+        if let Some(start) = want.start.filter(|_| want.start != self.reader.cursor.want.start) {
             self.start_at(start);
         }
         let reader = &mut *self.reader;
@@ -183,11 +190,27 @@ impl TrackConsumer {
         let added = DemandReader { want: Some(&want), ..before };
         reader.shared.change(&mut DeferredWakes::default(), |state, wakes| {
             state.demand.change(Some(before), Some(added), state.cached.next_sequence(), wakes);
+            if let Some(sequence) = new_group {
+                reader.shared.request_group(state, sequence, wakes);
+            }
         });
         reader.cursor.want = want;
         if let Some(extras) = &mut reader.extras {
             extras.is_query = false;
         }
+    }
+
+    /// Asks the publisher to begin a new group soon, for example to get a key frame after a loss. It does nothing if
+    /// [`TrackInfo::dynamic_groups`] is not set, as for all tracks that come by moq-lite. While one reader waits for a
+    /// new group, the requests of others cost the publisher nothing. A publisher may delay new groups, so their number
+    /// does not follow that of requests.
+    ///
+    /// [`Subscription::new_group`] does the same at the beginning of a subscription.
+    pub fn request_new_group(&self) {
+        let shared = &self.reader.shared;
+        shared.change(&mut DeferredWakes::default(), |state, wakes| {
+            shared.request_group(state, 0, wakes);
+        });
     }
 
     /// Moves the reader to the group `sequence`, or to the first one after it. It can also move

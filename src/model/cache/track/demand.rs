@@ -21,25 +21,59 @@ pub(crate) struct Demand {
     wants: CombinedWants,
     horizons: HorizonCounts,
     combined: Option<Subscription>,
+    new_group: Option<RequestedGroup>,
     changes: DemandVersion,
     /// Producers that wait for a change.
     pub(crate) producer_waiters: Wakers,
+}
+
+/// A subscription without its request for a new group, which takes effect once. There may be thousands of readers, so each
+/// keeps no more.
+#[derive(Clone)]
+pub(crate) struct LastingWant {
+    pub(crate) priority: u8,
+    pub(crate) ordered: bool,
+    pub(crate) max_age: Duration,
+    pub(crate) start: Option<u64>,
+    pub(crate) end: Option<u64>,
+}
+
+impl From<Subscription> for LastingWant {
+    fn from(want: Subscription) -> Self {
+        let Subscription { priority, ordered, max_age, start, end, new_group: _ } = want;
+        Self { priority, ordered, max_age, start, end }
+    }
+}
+
+impl From<LastingWant> for Subscription {
+    fn from(want: LastingWant) -> Self {
+        let LastingWant { priority, ordered, max_age, start, end } = want;
+        Self { priority, ordered, max_age, start, end, new_group: None }
+    }
 }
 
 /// One reader of a track.
 #[derive(Clone, Copy)]
 pub(crate) struct DemandReader<'a> {
     /// `None` if it only queries the properties of the track.
-    pub(crate) want: Option<&'a Subscription>,
+    pub(crate) want: Option<&'a LastingWant>,
     /// Limits the routes by which a peer may be given the track.
     pub(crate) horizon: Option<Horizon>,
 }
 
-/// Counts the changes of the combined subscription, and of whether there are readers.
+/// The new group that readers asked for.
+struct RequestedGroup {
+    sequence: u64,
+    /// One past the highest sequence at that time. The request is over when the track has a higher one.
+    next_sequence: u64,
+}
+
+/// Counts the changes of the combined subscription, and of whether there are readers, and the requests for a new group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DemandVersion {
     pub(crate) want: u64,
     pub(crate) interest: u64,
+    pub(crate) new_group: u64,
 }
 
 impl Demand {
@@ -80,10 +114,42 @@ impl Demand {
         let (other_want, other_interest) =
             (combined != self.combined, self.has_readers() != was_asked);
         self.combined = combined;
+        if self.combined.is_none() {
+            self.new_group = None;
+        }
         self.changes.want += u64::from(other_want);
         if other_want || other_interest {
             self.notify_producers(wakes);
         }
+    }
+
+    /// A reader asks for the group `sequence` or a later one; 0 stands for any new one. One request is open at a time:
+    /// another one replaces it if it asks for more (moq-transport-22, 9.20.19).
+    pub(crate) fn request_group(
+        &mut self,
+        sequence: u64,
+        next_sequence: u64,
+        wakes: &mut DeferredWakes,
+    ) {
+        let exists = (1..next_sequence).contains(&sequence);
+        let sequence = sequence.max(next_sequence);
+        if exists || self.requested_group(next_sequence).is_some_and(|open| open >= sequence) {
+            return;
+        }
+        self.new_group = Some(RequestedGroup { sequence, next_sequence });
+        self.changes.new_group += 1;
+        self.producer_waiters.take(wakes);
+    }
+
+    /// The new group that readers wait for.
+    pub(crate) fn requested_group(&self, next_sequence: u64) -> Option<u64> {
+        let requested = self.new_group.as_ref();
+        requested.filter(|it| it.next_sequence == next_sequence).map(|it| it.sequence)
+    }
+
+    /// No new group will be begun on request.
+    pub(crate) fn refuse_group(&mut self) {
+        self.new_group = None;
     }
 
     /// Whether all readers may be given what comes by this route.
@@ -157,7 +223,7 @@ struct CombinedWants {
 }
 
 impl CombinedWants {
-    fn count(&mut self, want: Option<&Subscription>, is_added: bool) {
+    fn count(&mut self, want: Option<&LastingWant>, is_added: bool) {
         let Some(want) = want else { return };
         let add = |number: &mut usize, counts: bool| match (counts, is_added) {
             (true, true) => *number += 1,
@@ -185,6 +251,7 @@ impl CombinedWants {
             max_age: *self.max_age.greatest()?,
             start: self.start.least().copied().filter(passed),
             end: self.end.greatest().copied().filter(|_| self.endless == 0),
+            new_group: None,
         })
     }
 }
@@ -252,7 +319,7 @@ mod tests {
     use crate::model::base::Reach;
 
     /// The same rules as a fold over all readers.
-    fn fold(wants: &[Option<Subscription>], next_sequence: u64) -> Option<Subscription> {
+    fn fold(wants: &[Option<LastingWant>], next_sequence: u64) -> Option<Subscription> {
         let wants = || wants.iter().flatten();
         let all_start = wants().all(|want| want.start.is_some());
         let passed = |start: &u64| all_start || *start < next_sequence.max(1);
@@ -265,6 +332,7 @@ mod tests {
                 .map(|want| want.end.unwrap_or(u64::MAX))
                 .max()
                 .filter(|end| *end < u64::MAX),
+            new_group: None,
         })
     }
 
@@ -277,8 +345,8 @@ mod tests {
     #[test]
     fn the_counts_agree_with_a_fold_over_all_readers() {
         let (mut seed, mut demand) = (1, Demand::default());
-        let mut readers: Vec<(Option<Subscription>, Option<Horizon>)> = Vec::new();
-        fn reader(of: &(Option<Subscription>, Option<Horizon>)) -> Option<DemandReader<'_>> {
+        let mut readers: Vec<(Option<LastingWant>, Option<Horizon>)> = Vec::new();
+        fn reader(of: &(Option<LastingWant>, Option<Horizon>)) -> Option<DemandReader<'_>> {
             Some(DemandReader { want: of.0.as_ref(), horizon: of.1 })
         }
         for _ in 0..3_000 {
@@ -290,7 +358,7 @@ mod tests {
                 session: random(seed, 4).checked_sub(1).map(SessionId),
                 on_demand: on_demand == 1,
             });
-            let want = Subscription {
+            let want = LastingWant {
                 priority: random(seed, 3) as u8,
                 ordered: random(seed, 4) > 0,
                 max_age: Duration::from_secs(random(seed, 3)),
@@ -335,7 +403,7 @@ mod tests {
 census! { Demand {
     counts: readers, producer_waiters;
     within: wants, horizons;
-    plain: combined, changes;
+    plain: combined, new_group, changes;
 } }
 
 census! { CombinedWants {

@@ -66,6 +66,14 @@ impl Track {
         self
     }
 
+    /// Sets [`TrackInfo::dynamic_groups`]: the publisher then waits for
+    /// [`TrackProducer::new_group_requested`].
+    #[must_use]
+    pub fn dynamic_groups(mut self, dynamic_groups: bool) -> Self {
+        self.info.dynamic_groups = dynamic_groups;
+        self
+    }
+
     /// Creates a track that belongs to no broadcast, with a cache of its own under the default
     /// [`Limits`].
     pub fn produce(self) -> TrackProducer {

@@ -116,8 +116,12 @@ impl TrackProducer {
             if let Some(error) = &state.abort {
                 return Err(error.clone());
             }
+            let begins_groups = info.dynamic_groups;
             shared.info.set(info).map_err(|_| Error::Duplicate)?;
             state.status_waiters.take(wakes);
+            if !begins_groups {
+                state.demand.refuse_group();
+            }
             state.fetches.recheck_queued(wakes);
             Ok(())
         })
@@ -478,17 +482,28 @@ impl TrackProducer {
 
     /// As [`poll_subscription_changed`](Self::poll_subscription_changed), and whether there are
     /// readers. A reader that only queries the properties wants nothing, but counts as a reader.
+    ///
+    /// If the peer `takes_requests`, the result contains each request for a new group once.
     pub(crate) fn poll_interest(
         &mut self,
         cx: &mut Context<'_>,
+        takes_requests: bool,
     ) -> Poll<(Option<Subscription>, bool)> {
         self.demand(Some(cx.waker()), |state, seen| {
-            let changes = state.demand.changes();
-            if seen.interest == changes.interest {
+            let DemandVersion { want, interest, new_group } = state.demand.changes();
+            let asks = takes_requests && seen.new_group != new_group;
+            if seen.interest == interest && !asks {
                 return Poll::Pending;
             }
-            *seen = changes;
-            Poll::Ready((state.demand.combined().cloned(), state.demand.has_readers()))
+            let requested = state.demand.requested_group(state.cached.next_sequence());
+            let all = state
+                .demand
+                .combined()
+                .cloned()
+                .map(|all| Subscription { new_group: requested.filter(|_| asks), ..all });
+            let new_group = if takes_requests { new_group } else { seen.new_group };
+            *seen = DemandVersion { want, interest, new_group };
+            Poll::Ready((all, state.demand.has_readers()))
         })
     }
 
@@ -541,6 +556,36 @@ impl TrackProducer {
         ///
         /// The reason if the track was aborted.
         is_unused => poll_unused, unused, try_unused() -> Result<()>
+    }
+
+    fn asked_for_group(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        self.demand(waker, |state, seen| {
+            let new_group = state.demand.changes().new_group;
+            let requested = state.demand.requested_group(state.cached.next_sequence());
+            match &state.abort {
+                Some(error) => Poll::Ready(Err(error.clone())),
+                None if requested.is_some() && seen.new_group != new_group => {
+                    seen.new_group = new_group;
+                    Poll::Ready(Ok(()))
+                }
+                None => Poll::Pending,
+            }
+        })
+    }
+
+    wait! {
+        /// Waits until a reader asks for a new group, on a track that [allows it](TrackInfo::dynamic_groups). The
+        /// publisher should then end the current group and begin another one as soon as is practical. It may delay
+        /// that, for groups of a minimum duration.
+        ///
+        /// Readers that ask before the next group begins, here or at peers, are reported together, once to each clone of
+        /// this handle. A request is over when the next group begins.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the track was aborted.
+        asked_for_group => poll_new_group_requested, new_group_requested,
+            try_new_group_requested() -> Result<()>
     }
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {

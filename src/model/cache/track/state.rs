@@ -175,6 +175,18 @@ impl TrackShared {
         }
     }
 
+    /// A reader asks for a new group. It does nothing if the publisher begins none on request.
+    pub(super) fn request_group(
+        &self,
+        state: &mut TrackState,
+        sequence: u64,
+        wakes: &mut DeferredWakes,
+    ) {
+        if self.info.get().is_none_or(|info| info.dynamic_groups) {
+            state.demand.request_group(sequence, state.cached.next_sequence(), wakes);
+        }
+    }
+
     pub(super) fn timescale(&self) -> Timescale {
         self.info.get().map_or(Timescale::default(), |info| info.timescale)
     }

@@ -243,8 +243,9 @@ impl UpstreamTrack {
     pub(crate) fn poll_interest(
         &mut self,
         cx: &mut Context<'_>,
+        takes_requests: bool,
     ) -> Poll<(Option<Subscription>, bool)> {
-        self.track.poll_interest(cx)
+        self.track.poll_interest(cx, takes_requests)
     }
 
     /// Whether any reader of the track may be given what this upstream delivers. Otherwise two

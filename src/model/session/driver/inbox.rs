@@ -19,7 +19,9 @@ use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
 use crate::slab::{Key, Slab};
 use crate::stream::Side;
-use crate::{Cost, Error, Hops, Instant, Path, Properties, Subscription, Timestamp, TrackInfo};
+use crate::{
+    Cost, Error, Hops, Instant, Path, Properties, Subscription, Timestamp, TrackInfo, Version,
+};
 
 /// The state of everything that the peer sends.
 #[derive(Default)]
@@ -109,6 +111,8 @@ pub(crate) struct RemoteTrack {
     /// Wakes the broadcast, which checks whether it is still read.
     pub(crate) remote: Waker,
     pub(crate) sent: SentRequest,
+    /// The publisher begins groups on request, as this peer says.
+    pub(crate) dynamic_groups: bool,
     /// The number of groups that are arriving.
     pub(crate) open: usize,
     /// Set if it has no readers and lingers.
@@ -121,6 +125,12 @@ pub(crate) struct RemoteTrack {
 impl RemoteTrack {
     pub(super) fn is_subscribed(&self) -> bool {
         matches!(self.sent, SentRequest::Subscription(_))
+    }
+
+    /// Whether the peer may be asked for a new group now: by SUBSCRIBE, or if it allows it (moq-transport-22,
+    /// 9.20.19).
+    fn takes_group_requests(&self, version: Version) -> bool {
+        !version.is_lite() && (self.dynamic_groups || !self.is_subscribed())
     }
 }
 
@@ -294,7 +304,7 @@ impl Driver {
         track.confirm();
         let waker = |slot| self.ready.waker(ready_key(TRACK, slot));
         let sent = SentRequest::Nothing;
-        let (open, idle, answer_due) = Default::default();
+        let (dynamic_groups, open, idle, answer_due) = Default::default();
         let remote_track = |slot| {
             let waker = waker(slot);
             RemoteTrack {
@@ -303,6 +313,7 @@ impl Driver {
                 broadcast_token,
                 remote,
                 sent,
+                dynamic_groups,
                 open,
                 idle,
                 answer_due,
@@ -324,7 +335,10 @@ impl Driver {
         }
         let waker = remote_track.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        while let Poll::Ready((want, has_readers)) = remote_track.track.poll_interest(&mut cx) {
+        loop {
+            let takes_requests = remote_track.takes_group_requests(self.version);
+            let interest = remote_track.track.poll_interest(&mut cx, takes_requests);
+            let Poll::Ready((want, has_readers)) = interest else { return };
             if !has_readers {
                 self.unwanted(key);
                 // It is checked again, in case a reader comes back.
@@ -339,7 +353,7 @@ impl Driver {
                 return;
             }
             let want = want.map(|want| remote_track.track.wanted(want));
-            let sent = want.map_or(SentRequest::Query, SentRequest::Subscription);
+            let mut sent = want.map_or(SentRequest::Query, SentRequest::Subscription);
             // A reader that queries the track may subscribe next. So a subscription stays until
             // there are no readers.
             if sent == remote_track.sent
@@ -370,6 +384,9 @@ impl Driver {
                 }
                 _ => Command::Describe { subscription, broadcast, track },
             };
+            if let SentRequest::Subscription(want) = &mut sent {
+                want.new_group = None;
+            }
             if std::mem::replace(&mut remote_track.sent, sent) == SentRequest::Nothing {
                 self.inbox.unanswered.expect_track(key, &mut remote_track.answer_due, self.now);
             }
@@ -380,6 +397,8 @@ impl Driver {
     pub(crate) fn track_info(&mut self, subscription: Token, info: TrackInfo) {
         let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) else { return };
         self.inbox.unanswered.end_track(subscription.into(), &mut remote_track.answer_due);
+        let dynamic_groups = info.dynamic_groups;
+        remote_track.dynamic_groups = dynamic_groups;
         if let Err(error) = remote_track.track.accept(info) {
             // It is another track with the same name.
             self.machine.apply(Command::Unsubscribe { subscription });
@@ -389,6 +408,10 @@ impl Driver {
         } else if self.inbox.age_floor.0.is_some() {
             // These versions do not send START either.
             remote_track.track.set_start(0);
+        }
+        if dynamic_groups {
+            // A new group may be wanted that could not be requested before.
+            self.track_changed(subscription.slot as usize);
         }
     }
 
@@ -535,7 +558,7 @@ impl Driver {
 
 census! { each RemoteBroadcast { plain: upstream, path, waker, is_announced; } }
 
-census! { each RemoteTrack { counts: open, idle, answer_due; plain: track, broadcast, broadcast_token, remote, sent, waker; } }
+census! { each RemoteTrack { counts: open, idle, answer_due; plain: track, broadcast, broadcast_token, remote, sent, dynamic_groups, waker; } }
 
 census! { each TrackFetcher { plain: dynamic, broadcast, broadcast_token, waker; } }
 

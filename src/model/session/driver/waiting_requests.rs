@@ -109,7 +109,8 @@ impl Driver {
     pub(crate) fn update_waiting(&mut self, slot: usize, want: &Subscription) -> bool {
         let waiting = self.waiting.get_mut(&slot);
         if let Some(WaitingRequest { kind: TrackRequestKind::Subscribe(asked), .. }) = waiting {
-            asked.clone_from(want);
+            let new_group = want.new_group.or(asked.new_group);
+            *asked = Subscription { new_group, ..want.clone() };
             return true;
         }
         false

@@ -161,6 +161,7 @@ impl Shown {
         self.int_pair(0x08, of.timescale.map(|timescale| timescale.units()));
         self.int_pair(0x0e, of.priority.map(|priority| 255 - u64::from(priority)));
         self.int_pair(0x22, of.order.map(|order| order as u64));
+        self.int_pair(0x30, of.dynamic_groups.map(u64::from));
     }
 
     /// Message parameters, without FILL_PARAMETERS, which moqtap keeps as bytes.

@@ -95,6 +95,42 @@ fn a_better_session_is_asked_before_the_old_one_is_left() {
     assert_eq!(reader.try_finished(), Poll::Ready(Ok(4)));
 }
 
+/// A session that takes over is asked for the new group that the one before did not bring. One that takes no requests is
+/// not woken by them for ever.
+#[test]
+fn the_next_upstream_is_asked_for_the_new_group() {
+    let origin = origin();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut asks = |track: &mut UpstreamTrack, takes_requests| {
+        let mut asked = Vec::new();
+        while let Poll::Ready((want, _)) = track.poll_interest(&mut cx, takes_requests) {
+            asked.push(want.and_then(|want| want.new_group));
+        }
+        asked
+    };
+    let dynamic = || TrackInfo { dynamic_groups: true, ..TrackInfo::default() };
+    let (mut near, mut far) = (session(&origin, 2, 1), session(&origin, 3, 2));
+    let reader = read(&origin);
+    let mut first = asked(&mut near).unwrap();
+    assert_eq!(asks(&mut first, true), [None]);
+    first.accept(dynamic()).unwrap();
+    first.create_group(4, None).unwrap().finish().unwrap();
+    reader.request_new_group();
+    assert_eq!((asks(&mut first, true), asks(&mut first, true)), (vec![Some(5)], vec![]));
+    first.fail(Error::SessionClosed);
+    near.leave(Err(Error::SessionClosed));
+    let mut second = asked(&mut far).unwrap();
+    assert_eq!(asks(&mut second, true), [Some(5)]);
+    second.accept(dynamic()).unwrap();
+    second.create_group(5, None).unwrap().finish().unwrap();
+    let mut near = session(&origin, 2, 1);
+    let mut third = asked(&mut near).unwrap();
+    assert_eq!(asks(&mut third, false), [None]);
+    reader.request_new_group();
+    assert_eq!(asks(&mut third, false), [], "it waits until the peer can be asked");
+    assert_eq!(asks(&mut third, true), [Some(6)]);
+}
+
 #[test]
 fn a_partial_group_of_a_finished_track_is_aborted_with_its_last_upstream() {
     let origin = origin();
