@@ -333,18 +333,17 @@ impl Driver {
         }
         // In turns, so that neither a busy model nor a busy peer holds up the other.
         self.is_peers_turn = !self.is_peers_turn;
-        let has_worked = if self.is_peers_turn {
-            self.follow_machine() || self.follow_model()
-        } else {
-            self.follow_model() || self.follow_machine()
-        };
-        if !has_worked {
-            if self.outbox.announcing.take_left_out() {
-                log::broke(self.id, "announcements", &Error::Limit(LimitKind::SentAnnouncements));
-            }
-            self.caches().for_each(|cache| cache.confirm_now());
+        if self.is_peers_turn && self.follow_machine() || self.follow_model() {
+            return true;
         }
-        has_worked
+        if !self.is_peers_turn && self.follow_machine() {
+            return true;
+        }
+        if self.outbox.announcing.take_left_out() {
+            log::broke(self.id, "announcements", &Error::Limit(LimitKind::SentAnnouncements));
+        }
+        self.caches().for_each(|cache| cache.confirm_now());
+        false
     }
 
     /// Handles one change of the model.
