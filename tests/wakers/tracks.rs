@@ -98,6 +98,17 @@ pub(crate) fn rows(table: &mut Table) {
         case.waits(move |cx| reader.poll_group(cx, 6).is_ready());
         move || drop(track)
     });
+    table.row(
+        "TrackConsumer::poll_recv_group",
+        "the last writer is dropped after the end",
+        |case| {
+            let mut track = track();
+            track.finish_at(7).unwrap();
+            let mut reader = track.consume();
+            case.waits(move |cx| reader.poll_recv_group(cx).is_ready());
+            move || drop(track)
+        },
+    );
     for cause in ["finish", "finish_at", "abort", "drop"] {
         let end = move |mut track: TrackProducer| {
             match cause {
