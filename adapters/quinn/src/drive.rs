@@ -77,7 +77,7 @@ pub(crate) async fn drive(
     round.driver.closed().map_or(Ok(()), CloseReason::into_result)
 }
 
-/// What is left to do after the session.
+/// The work that is left after the session.
 enum End {
     /// To close the connection.
     Close { code: Code, reason: &'static str },

@@ -61,7 +61,7 @@ pub(crate) async fn drive<S: Session, T: Timer>(
     round.driver.closed().map_or(Ok(()), CloseReason::into_result)
 }
 
-/// What is left to do after the session.
+/// The work that is left after the session.
 enum End {
     /// To close the session of the carrier.
     Close { code: Code, reason: &'static str },

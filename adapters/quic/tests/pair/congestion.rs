@@ -36,7 +36,7 @@ fn cubic() -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
-/// What arrived.
+/// The packets that arrived, or were lost.
 struct Sent {
     /// The bytes of each second, of each flow.
     bytes: Vec<Vec<u64>>,

@@ -44,7 +44,7 @@ struct Path {
     busy_until: Option<Instant>,
     /// When the last packet arrives that is not late.
     last_arrival: Option<Instant>,
-    /// What packets need longer now, and since when.
+    /// The additional delay of packets now, and since when.
     jitter_now: Option<(Instant, Duration)>,
     packets: u64,
     lost: u64,
