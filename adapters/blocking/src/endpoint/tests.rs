@@ -1,6 +1,7 @@
 //! Tests of the socket and of the streams of connections, which are private to an endpoint.
 
 use std::cell::Cell;
+use std::net::UdpSocket;
 
 use quinn_proto::Dir;
 use smoq::{Origin, Subscription, Track};
@@ -210,6 +211,32 @@ fn silent_clients_on_webtransport_are_given_up_in_time() {
     track.write_frame(0_u64, "last").unwrap();
     let frame = until(&mut net, |_| ready(reader.try_read_frame())).unwrap().unwrap();
     assert_eq!(frame.payload(), b"last");
+}
+
+/// The first attempts time out while addresses are left. Each is replaced by an attempt that has to end as well.
+#[test]
+fn a_host_with_fifty_silent_addresses_is_given_up() {
+    let silent = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let sockets: Vec<_> = (0..50).map(|_| silent()).collect();
+    let remotes: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let client = Client::new();
+    let dial = config::client(&Trust::Insecure, client.versions()).unwrap();
+    let mut endpoint = Endpoint::new((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let id = endpoint.dial_any(remotes.clone(), "localhost", dial, &client);
+    let begun = clock();
+    let error = loop {
+        endpoint.step(Budget::items(1_000)).unwrap();
+        match endpoint.poll_event() {
+            Some(Event::Unreachable { id: host, error }) if host == id => break error,
+            Some(event) => panic!("{event:?}"),
+            None => {}
+        }
+        assert!(clock() - begun < Duration::from_secs(60), "{} attempts hang", endpoint.open);
+        AHEAD.set(AHEAD.get() + Duration::from_millis(50));
+    };
+    let tried: Vec<_> = error.tried.iter().map(|(address, _)| *address).collect();
+    assert_eq!(tried, remotes);
+    assert_eq!(endpoint.connections(), 0);
 }
 
 #[track_caller]
