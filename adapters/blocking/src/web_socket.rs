@@ -27,6 +27,8 @@ use crate::hosts::Attempt;
 
 /// Accepted TCP connections that may be without a session at a time. A further one takes the place of the oldest.
 const HANDSHAKES: usize = 256;
+/// How long each of them has its place for certain. Until then further ones wait in the system's queue.
+const GRACE: Duration = Duration::from_millis(250);
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 64;
 /// Events of the system that are taken at a time.
@@ -55,19 +57,26 @@ pub(crate) struct WebSockets {
     sessions: BTreeMap<u64, WebSocket>,
     /// Deadlines of sessions.
     timers: BTreeSet<(Instant, u64)>,
-    /// When to ask the listener again.
+    /// When to ask the listener again, or as soon as a handshake is over.
     retry: Option<Instant>,
 }
 
 impl WebSockets {
+    /// Until when no further connection may take the place of one.
+    fn full_until(&self, now: Instant) -> Option<Instant> {
+        let (_, oldest) = self.handshakes.first_key_value()?;
+        let until = oldest.begun + GRACE;
+        (self.handshakes.len() >= HANDSHAKES && until > now).then_some(until)
+    }
+
     /// The session at this place.
     pub(crate) fn session(&self, place: ConnectionId) -> Option<&Session> {
         if place.slot == SLOT { self.sessions.get(&place.serial)?.session.as_ref() } else { None }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let handshake = self.handshakes.first_key_value().map(|(_, handshake)| handshake.until);
-        let dial = self.dials.first_key_value().map(|(_, dial)| dial.handshake.until);
+        let handshake = self.handshakes.first_key_value().map(|(_, handshake)| handshake.until());
+        let dial = self.dials.first_key_value().map(|(_, dial)| dial.handshake.until());
         let session = self.timers.first().map(|(at, _)| *at);
         [handshake, dial, session, self.retry].into_iter().flatten().min()
     }
@@ -98,7 +107,8 @@ impl Endpoint {
     ///
     /// They are part of the same steps, and of the same number of connections
     /// ([`set_max_connections`](Self::set_max_connections)). A TCP connection counts when it has become a session. Up to 256
-    /// others may wait for 10 s; a further one takes the place of the oldest. They report no events.
+    /// others may wait for 10 s; a further one takes the place of the oldest, if that has waited for 250 ms. They report no
+    /// events.
     ///
     /// They are for `ws://`, which browsers take on pages from `http://` and `localhost`, or with
     /// [`set_web_socket_tls`](Self::set_web_socket_tls) for `wss://`. Pages of every origin can connect: a server that is not
@@ -211,11 +221,11 @@ impl Endpoint {
             self.ready.push_back(Job::Accept);
         }
         let handshakes = &mut self.web_sockets.handshakes;
-        while handshakes.first_entry().is_some_and(|oldest| oldest.get().until <= now) {
+        while handshakes.first_entry().is_some_and(|oldest| oldest.get().until() <= now) {
             handshakes.pop_first();
         }
         while let Some(oldest) = self.web_sockets.dials.first_entry() {
-            if oldest.get().handshake.until > now {
+            if oldest.get().handshake.until() > now {
                 break;
             }
             let (serial, Dial { attempt, .. }) = oldest.remove_entry();
@@ -261,6 +271,10 @@ impl Endpoint {
     pub(crate) fn accept_web_sockets(&mut self, now: Instant) -> usize {
         let Some((listener, _)) = &self.web_sockets.listener else { return 0 };
         for items in 0..ACCEPTS {
+            if let Some(until) = self.web_sockets.full_until(now) {
+                self.web_sockets.retry = Some(until);
+                return items;
+            }
             let (mut stream, remote) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return items,
@@ -333,8 +347,12 @@ impl Endpoint {
                     self.ready.push_back(Job::WebSocket(serial));
                 }
                 self.web_sockets.handshakes.insert(serial, later);
+                return;
             }
             Ok(Progress::Done(_)) | Err(_) => {}
+        }
+        if self.web_sockets.retry.take().is_some() {
+            self.ready.push_back(Job::Accept);
         }
     }
 

@@ -51,6 +51,7 @@ fn ten_thousand_connections_that_never_upgrade_are_limited_and_given_up() {
     let mut idle = VecDeque::new();
     let mut sessions = Vec::new();
     for n in 0..10_000 {
+        AHEAD.set(AHEAD.get() + Duration::from_millis(1));
         let mut stream = TcpStream::connect(address).unwrap();
         if n % 2 == 0 {
             stream.write_all(&REQUEST[..REQUEST.len() / 2]).unwrap();
@@ -198,6 +199,7 @@ fn connections_that_stop_within_tls_are_limited_and_given_up() {
     ClientConnection::new(config, name).unwrap().write_tls(&mut hello).unwrap();
     let mut idle = VecDeque::new();
     for n in 0..2_000 {
+        AHEAD.set(AHEAD.get() + Duration::from_millis(1));
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(&hello[..hello.len() / (1 + n % 3)]).unwrap();
         idle.push_back(stream);
