@@ -25,10 +25,14 @@ use crate::error::DialError;
 use crate::event::ConnectionId;
 use crate::hosts::Attempt;
 
-/// Accepted TCP connections that may be without a session at a time. A further one takes the place of the oldest.
-const HANDSHAKES: usize = 256;
+/// Accepted TCP connections that may be without a session at a time. A further one takes the place of the oldest. A
+/// process that runs tests may have fewer files open.
+const HANDSHAKES: usize = if cfg!(test) { 256 } else { 1_024 };
 /// How long each of them has its place for certain. Until then further ones wait in the system's queue.
 const GRACE: Duration = Duration::from_millis(250);
+/// The length of that queue, as far as the system allows.
+#[cfg(target_os = "linux")]
+const BACKLOG: i32 = 4_096;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 64;
 /// Events of the system that are taken at a time.
@@ -106,9 +110,9 @@ impl Endpoint {
     /// does not get through. [`set_manual_accept`](Self::set_manual_accept) counts for them as well.
     ///
     /// They are part of the same steps, and of the same number of connections
-    /// ([`set_max_connections`](Self::set_max_connections)). A TCP connection counts when it has become a session. Up to 256
-    /// others may wait for 10 s; a further one takes the place of the oldest, if that has waited for 250 ms. They report no
-    /// events.
+    /// ([`set_max_connections`](Self::set_max_connections)). A TCP connection counts when it has become a session. Up to
+    /// 1,024 others may wait for 10 s; a further one takes the place of the oldest, if that has waited for 250 ms. They
+    /// report no events.
     ///
     /// They are for `ws://`, which browsers take on pages from `http://` and `localhost`, or with
     /// [`set_web_socket_tls`](Self::set_web_socket_tls) for `wss://`. Pages of every origin can connect: a server that is not
@@ -138,6 +142,9 @@ impl Endpoint {
         server: &Server,
     ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
+        #[cfg(target_os = "linux")]
+        // The standard library asks for 128. If it fails, they remain.
+        let _ = socket2::SockRef::from(&listener).listen(BACKLOG);
         let mut listener = TcpListener::from_std(listener);
         self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         self.web_sockets.listener = Some((listener, server.clone()));

@@ -638,21 +638,3 @@ fn sessions_with_tls_leave_nothing() {
     assert!(info.bytes_current < 8 << 10, "{} bytes are left", info.bytes_current);
     assert!(info.bytes_max > 1 << 20, "{} bytes: that is not all of it", info.bytes_max);
 }
-
-/// More than may be without a session at a time, as after a restart of the server: none of them is turned away.
-#[test]
-fn hundreds_of_clients_that_dial_at_once_all_join() {
-    const CLIENTS: usize = 600;
-    for scheme in ["ws", "wss"] {
-        let mut stage = Stage::on(scheme, |server| server);
-        stage.budget = Budget::items(1_024);
-        for _ in 0..CLIENTS {
-            stage.dial_by(scheme, &Client::new());
-        }
-        for n in 0..CLIENTS {
-            let event = stage.there();
-            assert!(matches!(event, Event::Connected { .. }), "{scheme}, {n}: {event:?}");
-        }
-        assert_eq!(stage.net.connections(), CLIENTS);
-    }
-}
