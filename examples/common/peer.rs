@@ -109,7 +109,8 @@ pub(crate) fn tell(event: &SessionEvent<Url, Error>) {
             }
         }
         SessionEvent::GoingAway { url, goaway, pause, .. } => {
-            let to = goaway.uri.as_deref().map_or_else(String::new, |uri| format!(" for {uri}"));
+            let uri = goaway.uri.as_deref().map(str::escape_debug);
+            let to = uri.map_or_else(String::new, |uri| format!(" for {uri}"));
             eprintln!("{url} is going away{to}; {}", again(pause));
         }
         other => eprintln!("{other:?}"),

@@ -97,6 +97,8 @@ pub(crate) struct Connection {
     /// Streams that the peer may have open, bidirectional and unidirectional.
     allowed: [StreamAllowance; 2],
     send_window: SendWindow,
+    /// When the next packet was due, if that has passed.
+    due: Option<Instant>,
     /// The session has ended. QUIC closes when everything was acknowledged.
     closing: Option<Closing>,
     /// QUIC has ended. The session learns of it when everything that was received is read, or at this time.
@@ -156,6 +158,7 @@ impl Connection {
             sending: Sending::default(),
             allowed: [FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS].map(StreamAllowance::new),
             send_window: SendWindow::default(),
+            due: None,
             closing: None,
             lost: None,
             drained: None,
@@ -194,8 +197,9 @@ impl Connection {
         events: &mut VecDeque<Event>,
     ) -> Turn {
         let mut turn = Turn::default();
-        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
+        if let Some(due) = self.quic.poll_timeout().filter(|at| *at <= now) {
             self.quic.handle_timeout(now);
+            self.due.get_or_insert(due);
         }
         self.inputs(now, events, &mut turn);
         self.follow_http(now, events, &mut turn);
@@ -588,19 +592,29 @@ impl Connection {
     }
 
     /// Sends up to `BURSTS` bursts of packets.
+    ///
+    /// QUIC spreads packets over a round trip, ten or a few more at a time. A program that steps once in a frame is not
+    /// there when the next ones are due, so they are sent now with the times at which they were due, up to a round trip
+    /// ago.
     fn packets(&mut self, now: Instant, socket: &mut Socket, turn: &mut Turn) {
+        let earliest = now.checked_sub(self.quic.rtt()).unwrap_or(now);
+        let mut at = self.due.take().map_or(now, |due| due.clamp(earliest, now));
         for _ in 0..BURSTS {
             if socket.is_stuck() {
                 turn.stuck = true;
+                self.due = Some(at);
                 return;
             }
             let size = self.quic.current_mtu();
-            if !socket.send(size, |segments, buf| self.quic.poll_transmit(now, segments, buf)) {
-                return;
+            while !socket.send(size, |segments, buf| self.quic.poll_transmit(at, segments, buf)) {
+                let next = self.quic.poll_timeout().filter(|next| at < *next && *next <= now);
+                let Some(next) = next else { return };
+                at = next;
             }
             turn.items += 1;
         }
         turn.again = true;
+        self.due = Some(at);
     }
 
     /// Whether the handshake is in progress.

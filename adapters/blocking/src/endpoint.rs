@@ -653,6 +653,18 @@ impl Endpoint {
         // While it stands on a list it is not put on another one.
         connection.queued = turn.stuck || turn.again;
         let (timer, id) = (connection.poll_timeout(), connection.id());
+        self.set_timer(slot, timer.filter(|_| !turn.drained));
+        if turn.drained {
+            // Before the events: an attempt that follows one of them may get this slot.
+            self.hosts.reached.remove(&id);
+            self.connections[slot] = None;
+            self.open -= 1;
+        } else if turn.stuck {
+            self.stuck.push(slot);
+        } else if turn.again {
+            // After all others, so that a flood on one connection does not keep them waiting.
+            self.ready.push_back(Job::Connection(slot));
+        }
         match attempt {
             Some(attempt) if self.events.len() > before => {
                 for event in self.events.split_off(before) {
@@ -660,20 +672,6 @@ impl Endpoint {
                 }
             }
             _ => self.report_since(now, before),
-        }
-        if turn.drained {
-            self.set_timer(slot, None);
-            self.hosts.reached.remove(&id);
-            self.connections[slot] = None;
-            self.open -= 1;
-            return turn.items;
-        }
-        self.set_timer(slot, timer);
-        if turn.stuck {
-            self.stuck.push(slot);
-        } else if turn.again {
-            // After all others, so that a flood on one connection does not keep them waiting.
-            self.ready.push_back(Job::Connection(slot));
         }
         turn.items
     }

@@ -25,8 +25,14 @@ use crate::error::DialError;
 use crate::event::ConnectionId;
 use crate::hosts::Attempt;
 
-/// Accepted TCP connections that may be without a session at a time. A further one takes the place of the oldest.
-const HANDSHAKES: usize = 256;
+/// Accepted TCP connections that may be without a session at a time. A further one takes the place of the oldest. A
+/// process that runs tests may have fewer files open.
+const HANDSHAKES: usize = if cfg!(test) { 256 } else { 1_024 };
+/// How long each of them has its place for certain. Until then further ones wait in the system's queue.
+const GRACE: Duration = Duration::from_millis(250);
+/// The length of that queue, as far as the system allows.
+#[cfg(target_os = "linux")]
+const BACKLOG: i32 = 4_096;
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 64;
 /// Events of the system that are taken at a time.
@@ -55,19 +61,26 @@ pub(crate) struct WebSockets {
     sessions: BTreeMap<u64, WebSocket>,
     /// Deadlines of sessions.
     timers: BTreeSet<(Instant, u64)>,
-    /// When to ask the listener again.
+    /// When to ask the listener again, or as soon as a handshake is over.
     retry: Option<Instant>,
 }
 
 impl WebSockets {
+    /// Until when no further connection may take the place of one.
+    fn full_until(&self, now: Instant) -> Option<Instant> {
+        let (_, oldest) = self.handshakes.first_key_value()?;
+        let until = oldest.begun + GRACE;
+        (self.handshakes.len() >= HANDSHAKES && until > now).then_some(until)
+    }
+
     /// The session at this place.
     pub(crate) fn session(&self, place: ConnectionId) -> Option<&Session> {
         if place.slot == SLOT { self.sessions.get(&place.serial)?.session.as_ref() } else { None }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let handshake = self.handshakes.first_key_value().map(|(_, handshake)| handshake.until);
-        let dial = self.dials.first_key_value().map(|(_, dial)| dial.handshake.until);
+        let handshake = self.handshakes.first_key_value().map(|(_, handshake)| handshake.until());
+        let dial = self.dials.first_key_value().map(|(_, dial)| dial.handshake.until());
         let session = self.timers.first().map(|(at, _)| *at);
         [handshake, dial, session, self.retry].into_iter().flatten().min()
     }
@@ -97,8 +110,9 @@ impl Endpoint {
     /// does not get through. [`set_manual_accept`](Self::set_manual_accept) counts for them as well.
     ///
     /// They are part of the same steps, and of the same number of connections
-    /// ([`set_max_connections`](Self::set_max_connections)). A TCP connection counts when it has become a session. Up to 256
-    /// others may wait for 10 s; a further one takes the place of the oldest. They report no events.
+    /// ([`set_max_connections`](Self::set_max_connections)). A TCP connection counts when it has become a session. Up to
+    /// 1,024 others may wait for 10 s; a further one takes the place of the oldest, if that has waited for 250 ms. They
+    /// report no events.
     ///
     /// They are for `ws://`, which browsers take on pages from `http://` and `localhost`, or with
     /// [`set_web_socket_tls`](Self::set_web_socket_tls) for `wss://`. Pages of every origin can connect: a server that is not
@@ -128,6 +142,9 @@ impl Endpoint {
         server: &Server,
     ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
+        #[cfg(target_os = "linux")]
+        // The standard library asks for 128. If it fails, they remain.
+        let _ = socket2::SockRef::from(&listener).listen(BACKLOG);
         let mut listener = TcpListener::from_std(listener);
         self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         self.web_sockets.listener = Some((listener, server.clone()));
@@ -211,11 +228,11 @@ impl Endpoint {
             self.ready.push_back(Job::Accept);
         }
         let handshakes = &mut self.web_sockets.handshakes;
-        while handshakes.first_entry().is_some_and(|oldest| oldest.get().until <= now) {
+        while handshakes.first_entry().is_some_and(|oldest| oldest.get().until() <= now) {
             handshakes.pop_first();
         }
         while let Some(oldest) = self.web_sockets.dials.first_entry() {
-            if oldest.get().handshake.until > now {
+            if oldest.get().handshake.until() > now {
                 break;
             }
             let (serial, Dial { attempt, .. }) = oldest.remove_entry();
@@ -261,6 +278,10 @@ impl Endpoint {
     pub(crate) fn accept_web_sockets(&mut self, now: Instant) -> usize {
         let Some((listener, _)) = &self.web_sockets.listener else { return 0 };
         for items in 0..ACCEPTS {
+            if let Some(until) = self.web_sockets.full_until(now) {
+                self.web_sockets.retry = Some(until);
+                return items;
+            }
             let (mut stream, remote) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return items,
@@ -333,8 +354,12 @@ impl Endpoint {
                     self.ready.push_back(Job::WebSocket(serial));
                 }
                 self.web_sockets.handshakes.insert(serial, later);
+                return;
             }
             Ok(Progress::Done(_)) | Err(_) => {}
+        }
+        if self.web_sockets.retry.take().is_some() {
+            self.ready.push_back(Job::Accept);
         }
     }
 

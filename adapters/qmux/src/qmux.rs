@@ -27,8 +27,8 @@ pub struct Qmux {
     state: State,
     /// When the last record arrived.
     heard: Instant,
-    /// Whether a ping was sent since then.
-    is_pinged: bool,
+    /// When a ping was sent since then.
+    pinged: Option<Instant>,
     /// How many pings were sent: the sequence number of the next one.
     pings: u64,
     /// The number of the last ping that was answered, and one more.
@@ -59,8 +59,8 @@ impl Qmux {
     /// Begins a session. Its first record is there at once.
     pub fn new(side: Side, driver: Driver, now: Instant) -> Self {
         let streams = Streams::new(side, driver, now);
-        let (state, heard, is_pinged) = (State::Open, now, false);
-        Self { streams, state, heard, is_pinged, pings: 0, answered: 0 }
+        let (state, heard, pinged) = (State::Open, now, None);
+        Self { streams, state, heard, pinged, pings: 0, answered: 0 }
     }
 
     // ---- inputs ------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ impl Qmux {
     /// A binary message arrived: one record. A record that breaks a rule ends the session with
     /// [`Error::ProtocolViolation`], and the peer is told.
     pub fn receive(&mut self, now: Instant, record: Bytes) {
-        (self.streams.now, self.heard, self.is_pinged) = (now, now, false);
+        (self.streams.now, self.heard, self.pinged) = (now, now, None);
         let mut result = match record.len() {
             0..=RECORD_BYTES => Ok(()),
             _ => Err(Violation::RECORD),
@@ -166,8 +166,10 @@ impl Qmux {
 
     fn deadlines(&mut self, now: Instant) {
         match self.state {
-            State::Open if now >= self.heard + IDLE_TIMEOUT => self.lost(Error::Timeout),
-            State::Open if now >= self.heard + KEEP_ALIVE && !self.is_pinged => self.ping(),
+            State::Open if now >= self.patience() => match self.pinged {
+                Some(_) => self.lost(Error::Timeout),
+                None => self.ping(),
+            },
             State::Flushing(until, reason) if now >= until || self.answered == self.pings => {
                 self.close(&[frame::APPLICATION_CLOSE, 0], reason);
                 self.state = State::Over;
@@ -176,10 +178,19 @@ impl Qmux {
         }
     }
 
+    /// When a silent peer is sent a ping, and then when it is lost. That is reckoned from the ping: a stall of this process
+    /// must not be taken for one of the peer.
+    fn patience(&self) -> Instant {
+        match self.pinged {
+            Some(pinged) => pinged + (IDLE_TIMEOUT - KEEP_ALIVE),
+            None => self.heard + KEEP_ALIVE,
+        }
+    }
+
     fn ping(&mut self) {
         self.streams.push(&[frame::PING, self.pings]);
         self.pings += 1;
-        self.is_pinged = true;
+        self.pinged = Some(self.streams.now);
     }
 
     fn close(&mut self, head: &[u64], reason: &str) {
@@ -209,8 +220,7 @@ impl Qmux {
     /// When to call [`turn`](Self::turn) if nothing else happens.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
-            State::Open if self.is_pinged => Some(self.heard + IDLE_TIMEOUT),
-            State::Open => Some(self.heard + KEEP_ALIVE),
+            State::Open => Some(self.patience()),
             State::Flushing(until, _) => Some(until),
             State::Lost(_) | State::Over => None,
         };

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 /// The address of a server: `moqt://HOST[:PORT][/PATH][?QUERY]` on raw QUIC, or another [`Scheme`] with the same parts.
 ///
-/// The default port is 443, with `ws://` 80. A user or a fragment is an error.
+/// The default port is 443, with `ws://` 80. A user, a fragment or a control character is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
     scheme: Scheme,
@@ -91,7 +91,8 @@ impl FromStr for Url {
         let scheme = scheme.ok_or(InvalidUrl)?;
         let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if text.contains(|c: char| c == '#' || c.is_whitespace()) || authority.contains('@') {
+        let is_foreign = |c: char| c == '#' || c.is_whitespace() || c.is_control();
+        if text.contains(is_foreign) || authority.contains('@') {
             return Err(InvalidUrl);
         }
         let (host, port) = match authority.strip_prefix('[') {
@@ -190,6 +191,8 @@ mod tests {
             "https://host/#fragment",
             "https://host/?query#fragment",
             "moqt://host/a b",
+            "moqt://host/\u{1b}[2J",
+            "moqt://host\0/",
         ] {
             assert_eq!(text.parse::<Url>(), Err(InvalidUrl), "{text}");
         }

@@ -1,6 +1,7 @@
 //! Tests of the socket and of the streams of connections, which are private to an endpoint.
 
 use std::cell::Cell;
+use std::net::UdpSocket;
 
 use quinn_proto::Dir;
 use smoq::{Origin, Subscription, Track};
@@ -210,6 +211,81 @@ fn silent_clients_on_webtransport_are_given_up_in_time() {
     track.write_frame(0_u64, "last").unwrap();
     let frame = until(&mut net, |_| ready(reader.try_read_frame())).unwrap().unwrap();
     assert_eq!(frame.payload(), b"last");
+}
+
+/// QUIC would have sent a frame in many small bursts, had it been asked in between. It is asked 20 times a second.
+#[test]
+fn a_large_frame_leaves_within_two_rare_steps() {
+    const STEP: u32 = 50;
+    let identity = Identity::self_signed(["localhost"]).unwrap();
+    let [origin, received] = [(); 2].map(|()| Origin::default().produce());
+    let mut live = origin.create_broadcast("live").unwrap();
+    let mut track = live.create_track(Track::new("video")).unwrap();
+    let server = Server::new().with_publish(origin.consume());
+    let client = Client::new().with_consume(received.clone());
+    let listen = config::server(&identity, server.versions()).unwrap();
+    let dial = config::client(&identity.fingerprint().into(), client.versions()).unwrap();
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut rare = Endpoint::bind(local, listen, &server).unwrap();
+    let mut often = Endpoint::new(local).unwrap();
+    often.dial(rare.local_addr().unwrap(), "localhost", dial, &client).unwrap();
+    let mut steps = 0;
+    let mut next = |is_written: &mut dyn FnMut() -> bool| {
+        for _ in 0..STEP {
+            AHEAD.set(AHEAD.get() + Duration::from_millis(1));
+            while often.step(Budget::items(1_000)).unwrap().more {}
+        }
+        steps += 1;
+        assert!(steps < 1_000, "it hangs");
+        let is_over = is_written();
+        while rare.step(Budget::items(1_000)).unwrap().more {}
+        is_over
+    };
+    let mut seen = received.consume();
+    let mut reader = None;
+    while !next(&mut || {
+        let Poll::Ready(Some(live)) = seen.try_announced_broadcast("live") else { return false };
+        reader = Some(live.subscribe_track("video", Subscription::default()).unwrap());
+        true
+    }) {}
+    let mut reader = reader.unwrap();
+    while !next(&mut || track.try_used().is_ready()) {}
+    let mut took = 0;
+    // The congestion window grows with the first ones.
+    for _ in 0..5 {
+        next(&mut || track.write_frame(0_u64, vec![7; 100_000]).is_ok());
+        took = 1;
+        while !next(&mut || ready(reader.try_read_frame()).is_some()) {
+            took += 1;
+        }
+    }
+    assert!(took <= 2, "{took} steps");
+}
+
+/// The first attempts time out while addresses are left. Each is replaced by an attempt that has to end as well.
+#[test]
+fn a_host_with_fifty_silent_addresses_is_given_up() {
+    let silent = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let sockets: Vec<_> = (0..50).map(|_| silent()).collect();
+    let remotes: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let client = Client::new();
+    let dial = config::client(&Trust::Insecure, client.versions()).unwrap();
+    let mut endpoint = Endpoint::new((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let id = endpoint.dial_any(remotes.clone(), "localhost", dial, &client);
+    let begun = clock();
+    let error = loop {
+        endpoint.step(Budget::items(1_000)).unwrap();
+        match endpoint.poll_event() {
+            Some(Event::Unreachable { id: host, error }) if host == id => break error,
+            Some(event) => panic!("{event:?}"),
+            None => {}
+        }
+        assert!(clock() - begun < Duration::from_secs(60), "{} attempts hang", endpoint.open);
+        AHEAD.set(AHEAD.get() + Duration::from_millis(50));
+    };
+    let tried: Vec<_> = error.tried.iter().map(|(address, _)| *address).collect();
+    assert_eq!(tried, remotes);
+    assert_eq!(endpoint.connections(), 0);
 }
 
 #[track_caller]

@@ -31,8 +31,7 @@ pub(super) struct Handshake {
     pub(super) remote: SocketAddr,
     /// The part of the request or the response that has arrived.
     head: Vec<u8>,
-    /// When it is given up.
-    pub(super) until: Instant,
+    pub(super) begun: Instant,
 }
 
 /// A handshake of a client.
@@ -66,7 +65,12 @@ pub(super) struct Upgrade {
 
 impl Handshake {
     pub(super) fn new(now: Instant, stream: Stream, remote: SocketAddr) -> Self {
-        Self { stream, remote, head: Vec::new(), until: now + HTTP_TIMEOUT }
+        Self { stream, remote, head: Vec::new(), begun: now }
+    }
+
+    /// When it is given up.
+    pub(super) fn until(&self) -> Instant {
+        self.begun + HTTP_TIMEOUT
     }
 
     /// Reads until the head is complete, or is none. Then what came after it is returned.

@@ -51,6 +51,7 @@ fn ten_thousand_connections_that_never_upgrade_are_limited_and_given_up() {
     let mut idle = VecDeque::new();
     let mut sessions = Vec::new();
     for n in 0..10_000 {
+        AHEAD.set(AHEAD.get() + Duration::from_millis(1));
         let mut stream = TcpStream::connect(address).unwrap();
         if n % 2 == 0 {
             stream.write_all(&REQUEST[..REQUEST.len() / 2]).unwrap();
@@ -82,6 +83,32 @@ fn ten_thousand_connections_that_never_upgrade_are_limited_and_given_up() {
     }
     assert_eq!(net.connections(), 10);
     assert!(net.poll_event().is_none());
+}
+
+/// More than may be without a session at a time, as after a restart of the server: none of them is turned away.
+#[test]
+fn hundreds_of_clients_that_dial_at_once_all_join() {
+    const CLIENTS: usize = 400;
+    const { assert!(CLIENTS > HANDSHAKES) };
+    let (mut net, address) = listening();
+    let mut dialing = Endpoint::new((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    for _ in 0..CLIENTS {
+        let config = DialConfig::web_socket(None);
+        dialing.dial_any([address], "localhost", config, &Client::new());
+    }
+    let begun = clock();
+    let mut joined = 0;
+    while joined < CLIENTS {
+        net.step(Budget::items(1_024)).unwrap();
+        assert!(net.web_sockets.handshakes.len() <= HANDSHAKES);
+        dialing.step(Budget::items(1_024)).unwrap();
+        while let Some(event) = dialing.poll_event() {
+            assert!(matches!(event, Event::Connected { .. }), "{joined}: {event:?}");
+            joined += 1;
+        }
+        assert!(clock() - begun < Duration::from_secs(20), "{joined} have joined");
+    }
+    assert_eq!(net.connections(), CLIENTS);
 }
 
 /// Its last byte comes in time or not.
@@ -198,6 +225,7 @@ fn connections_that_stop_within_tls_are_limited_and_given_up() {
     ClientConnection::new(config, name).unwrap().write_tls(&mut hello).unwrap();
     let mut idle = VecDeque::new();
     for n in 0..2_000 {
+        AHEAD.set(AHEAD.get() + Duration::from_millis(1));
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(&hello[..hello.len() / (1 + n % 3)]).unwrap();
         idle.push_back(stream);
@@ -229,6 +257,7 @@ fn connections_that_stop_within_tls_are_limited_and_given_up() {
     assert_eq!(net.connections(), 2 * 4);
 }
 
+/// Dials with TLS.
 fn secure(trust: &Trust) -> DialConfig {
     DialConfig::web_socket(Some(Arc::new(tls::client(trust, []).unwrap())))
 }

@@ -89,6 +89,22 @@ fn a_silent_peer_is_asked_and_given_up() {
     assert!(host.is_closed_with(Error::Timeout));
 }
 
+/// The process slept for an hour. A peer that answers when it is asked is not lost.
+#[test]
+fn a_stall_of_this_side_is_not_one_of_the_peer() {
+    for answers in [true, false] {
+        let mut host = Host::with(AMPLE);
+        host.advance(Duration::from_secs(3_600));
+        assert!(matches!(host.sent.last(), Some(Frame::Ping { sequence: 0 })));
+        assert_eq!(host.qmux.poll_timeout(), Some(host.now + (IDLE_TIMEOUT - KEEP_ALIVE)));
+        if answers {
+            host.receive(&encode(&[frame::PING + 1, 0]));
+        }
+        host.advance(IDLE_TIMEOUT - KEEP_ALIVE);
+        assert_eq!(host.is_closed_with(Error::Timeout), !answers);
+    }
+}
+
 #[test]
 fn both_sides_end_when_one_closes() {
     for error in [Error::SessionClosed, Error::App(9)] {
