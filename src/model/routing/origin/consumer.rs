@@ -128,6 +128,16 @@ impl OriginConsumer {
         self.reader.scope().allowed()
     }
 
+    /// Whether it sees `path`, relative to [`root`](Self::root).
+    pub fn allows(&self, path: impl Into<Path>) -> bool {
+        self.reader.scope().absolute(&path.into()).is_some()
+    }
+
+    /// Whether both handles belong to the same origin, whatever they see.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Converts instants to the time of the origin.
     pub fn clock(&self) -> Clock {
         self.shared.clock.clone()

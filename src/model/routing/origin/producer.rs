@@ -241,8 +241,13 @@ impl OriginProducer {
     }
 
     /// Whether it may publish under `path`, relative to [`root`](Self::root).
-    pub fn allows(&self, path: &Path) -> bool {
-        self.scope.absolute(path).is_some()
+    pub fn allows(&self, path: impl Into<Path>) -> bool {
+        self.scope.absolute(&path.into()).is_some()
+    }
+
+    /// Whether both handles belong to the same origin, whatever they are allowed.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Moves the time of the origin forward, never back, and gives up groups that expired and

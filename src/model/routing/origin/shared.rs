@@ -7,7 +7,7 @@ use super::broadcast_requests::BroadcastRequests;
 use crate::census::census;
 use crate::model::base::sync::Mutex;
 use crate::model::base::sync::atomic::AtomicU64;
-use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, lock};
+use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, change, lock};
 use crate::model::cache::{Cache, CacheMember};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::registration::{Registration, RegistrationKind, Registry};
@@ -95,10 +95,7 @@ impl OriginShared {
 
     /// Removes a reader from the state.
     pub(super) fn forget(&self, reader: &mut TableReader) {
-        let mut state = lock(&self.state);
-        let spare = reader.detach(&mut state.table);
-        drop(state);
-        drop(spare);
+        let _spare = change(&self.state, |state, _| reader.detach(&mut state.table));
     }
 }
 
