@@ -289,7 +289,7 @@ fn a_reader_of_a_group_moves_to_any_frame() {
 #[test]
 fn handles_know_their_clones_and_their_end() {
     let [origin, other_origin] = [(); 2].map(|()| Origin::default().produce());
-    let narrow = origin.scope(&["a".into()]).unwrap();
+    let narrow = origin.scope(["a"]).unwrap();
     assert!(narrow.is_clone(&origin) && !origin.is_clone(&other_origin));
     assert!(narrow.allows("a/b") && !narrow.allows("b") && origin.allows("b"));
     let (seen, other) = (narrow.consume(), other_origin.consume());

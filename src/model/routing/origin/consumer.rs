@@ -106,7 +106,7 @@ impl OriginConsumer {
 
     /// A consumer of paths below one of `prefixes` only, relative to [`root`](Self::root), which
     /// reads all announcements from the start. `None` if nothing is left.
-    pub fn scope(&self, prefixes: &[Path]) -> Option<Self> {
+    pub fn scope(&self, prefixes: impl IntoIterator<Item: Into<Path>>) -> Option<Self> {
         let scope = self.reader.scope().narrowed(prefixes)?;
         Some(Self::new(self.shared.clone(), scope))
     }

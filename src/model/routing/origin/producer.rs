@@ -48,7 +48,7 @@ impl Origin {
         let shared = OriginShared {
             hop: self.hop,
             member: cache.member_id(),
-            epoch: AtomicU64::new(0),
+            requested_in: AtomicU64::new(0),
             cache,
             clock: Clock::default(),
             state: Mutex::new(state),
@@ -221,7 +221,7 @@ impl OriginProducer {
 
     /// A producer for paths below one of `prefixes` only, relative to [`root`](Self::root). `None`
     /// if nothing is left.
-    pub fn scope(&self, prefixes: &[Path]) -> Option<Self> {
+    pub fn scope(&self, prefixes: impl IntoIterator<Item: Into<Path>>) -> Option<Self> {
         self.scope.narrowed(prefixes).map(|scope| self.with_scope(scope))
     }
 

@@ -20,8 +20,8 @@ pub(super) struct OriginShared {
     pub(super) cache: Arc<Cache>,
     /// The id of its deadlines in the cache.
     pub(super) member: u64,
-    /// The epoch of the cache in which a broadcast was last requested.
-    pub(super) epoch: AtomicU64,
+    /// The round of the cache in which a broadcast was last requested.
+    pub(super) requested_in: AtomicU64,
     pub(super) clock: Clock,
     pub(super) state: Mutex<OriginState>,
 }
@@ -139,7 +139,7 @@ impl PathWatch {
 
 census! { OriginState { within: table, requests; plain: producers; } }
 
-census! { OriginShared { within: cache, state; plain: hop, member, epoch, clock; } }
+census! { OriginShared { within: cache, state; plain: hop, member, requested_in, clock; } }
 
 impl CacheMember for OriginShared {
     fn restamp(&self, before: Instant, now: Instant) {
