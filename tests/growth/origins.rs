@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Hop, Instant, Limits, Origin,
-    OriginConsumer, OriginDynamic, OriginProducer, Path, Version,
+    OriginConsumer, OriginDynamic, OriginProducer, Version,
 };
 
 use super::{Wakes, allocations, assert_amortized, assert_each_flat};

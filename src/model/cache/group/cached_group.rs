@@ -440,8 +440,7 @@ impl CachedGroup {
             open.received += now.len() as u64;
             bytes = later;
         }
-        self.touch(state);
-        self.close_if_complete(state);
+        self.bytes_arrived(state);
         Ok(())
     }
 
@@ -456,9 +455,14 @@ impl CachedGroup {
         open.received += piece.len() as u64;
         self.page(pages, *frames).charge().add(piece.len());
         open.pieces.push(mem::take(piece));
+        self.bytes_arrived(state);
+        Ok(())
+    }
+
+    /// Bytes of the open frame were added.
+    fn bytes_arrived(&self, state: &mut GroupState) {
         self.touch(state);
         self.close_if_complete(state);
-        Ok(())
     }
 
     fn close_if_complete(&self, state: &mut GroupState) {
