@@ -54,7 +54,7 @@ impl Properties {
 
     /// The same properties, for an object after a [gap](Self::gap) and with a [status](Self::status).
     #[must_use]
-    pub fn placed(self, gap: u32, status: u8) -> Self {
+    pub fn with_gap_and_status(self, gap: u32, status: u8) -> Self {
         Self { gap, status, ..self }
     }
 

@@ -197,7 +197,7 @@ fn a_relay_moves_its_readers_to_the_other_route() {
         let mut read = Read::default();
         for n in 0..100 {
             if n == 20 {
-                net.session(old, old - 1).go_away(Goaway::default().redirect("moqt://b")).unwrap();
+                net.session(old, old - 1).go_away(Goaway::default().uri("moqt://b")).unwrap();
             }
             if n < 60 {
                 track.write_frame(n, "x").unwrap();
@@ -208,7 +208,7 @@ fn a_relay_moves_its_readers_to_the_other_route() {
         read.check(60, &what);
         assert!(announced.try_announced().is_pending(), "{what}: no end is announced");
         let received = net.session(old, 3).try_going_away();
-        assert_eq!(received, Poll::Ready(Ok(Goaway::default().redirect("moqt://b"))), "{what}");
+        assert_eq!(received, Poll::Ready(Ok(Goaway::default().uri("moqt://b"))), "{what}");
         for node in [old - 1, 3] {
             let closed = net.session(old, node).try_closed();
             assert_eq!(closed, Poll::Ready(CloseReason::Clean), "{what}");
@@ -437,10 +437,10 @@ fn waiters_for_goaway_are_woken_once_each() {
         let waker = Waker::from(count.clone());
         assert!(session.poll_going_away(&mut Context::from_waker(&waker)).is_pending());
     }
-    world.publishers[0].go_away(Goaway::default().redirect("moqt://b")).unwrap();
+    world.publishers[0].go_away(Goaway::default().uri("moqt://b")).unwrap();
     world.advance(10);
     assert!(counts.iter().all(|count| count.0.load(Ordering::Relaxed) == 1));
-    let received = Poll::Ready(Ok(Goaway::default().redirect("moqt://b")));
+    let received = Poll::Ready(Ok(Goaway::default().uri("moqt://b")));
     for session in &mut sessions {
         assert_eq!(session.try_going_away(), received);
     }
@@ -454,7 +454,7 @@ fn waiters_for_goaway_are_woken_once_each() {
 #[test]
 fn invalid_goaway_messages_are_refused() {
     let mut world = World::new(Version::Lite06, 1);
-    let uri = |len: usize| Goaway::default().redirect("x".repeat(len));
+    let uri = |len: usize| Goaway::default().uri("x".repeat(len));
     let long = Error::Limit(LimitKind::UriBytes);
     assert_eq!(world.publishers[0].go_away(uri(Goaway::MAX_URI + 1)), Err(long.clone()));
     assert_eq!(world.readers[0].go_away(uri(Goaway::MAX_URI + 1)), Err(long));

@@ -103,6 +103,9 @@ fn an_aborted_frame_ends_its_group() {
     let mut frame = group.create_frame(0, 4).unwrap();
     frame.write(b"abc").unwrap();
     frame.abort(Error::App(7));
+    assert_eq!(frame.finish(), Err(Error::App(7)));
+    assert_eq!(frame.write(b"d"), Err(Error::App(7)));
+    drop(frame);
     assert_end(&mut reader, &[b"a"], Err(Error::App(7)));
     assert_eq!(group.finish(), Err(Error::App(7)));
 }
@@ -276,7 +279,7 @@ fn no_declared_size_causes_a_panic() {
         ((1 << 62) - 1, Err(Error::WrongSize)),
     ] {
         let mut group = track.append_group().unwrap();
-        let result = group.create_frame(u64::MAX, size).and_then(|frame| frame.finish());
+        let result = group.create_frame(u64::MAX, size).and_then(|mut frame| frame.finish());
         assert_eq!(result, expected);
     }
     assert!(track.cached_bytes() < 200_000);

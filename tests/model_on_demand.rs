@@ -243,7 +243,7 @@ fn each_ending_of_a_request_reaches_its_reader() {
 fn requests_use_the_paths_of_their_handles() {
     let origin = origin();
     let rooted = origin.with_root("org").unwrap();
-    assert!(origin.scope(&["a".into()]).unwrap().dynamic("b").is_err());
+    assert!(origin.scope(["a"]).unwrap().dynamic("b").is_err());
     let mut store = rooted.dynamic("archive").unwrap();
     let mut reader = origin.consume();
     assert!(reader.try_request_broadcast("org/archive/x").is_pending());
@@ -251,7 +251,7 @@ fn requests_use_the_paths_of_their_handles() {
     assert_eq!(asked.path(), &Path::new("archive/x"));
     let _broadcast = asked.accept();
     assert_eq!(found(&mut reader, "org/archive/x").path(), &Path::new("org/archive/x"));
-    let mut scoped = origin.consume().scope(&["org/archive/x".into()]).unwrap();
+    let mut scoped = origin.consume().scope(["org/archive/x"]).unwrap();
     found(&mut scoped, "org/archive/x");
     assert_eq!(refused(&mut scoped, "org/archive/y"), Error::Unauthorized);
 }

@@ -169,23 +169,23 @@ fn a_change_wakes_each_waiter_once_and_try_registers_nothing() {
 #[test]
 fn scopes_only_restrict() {
     let origin = origin();
-    let narrow = origin.scope(&paths(&["room/1", "demo"])).unwrap();
+    let narrow = origin.scope(["room/1", "demo"]).unwrap();
     assert_eq!(narrow.create_broadcast("room/2").unwrap_err(), Error::Unauthorized);
     assert_eq!(narrow.create_broadcast("demo2").unwrap_err(), Error::Unauthorized);
     let _demo = narrow.create_broadcast("demo").unwrap();
     let one = narrow.create_broadcast("room/1/x").unwrap();
     let outside = origin.create_broadcast("room/2").unwrap();
     assert_eq!(narrow.publish_broadcast("else", &one.consume()).unwrap_err(), Error::Unauthorized);
-    assert!(narrow.scope(&paths(&["room/2"])).is_none());
-    assert!(narrow.scope(&paths(&["room"])).unwrap().allowed().eq(&paths(&["room/1"])));
+    assert!(narrow.scope(["room/2"]).is_none());
+    assert!(narrow.scope(["room"]).unwrap().allowed().eq(&paths(&["room/1"])));
 
     assert_eq!(changes(&mut narrow.consume()), ["+demo", "+room/1/x"]);
-    let mut consumer = origin.consume().scope(&paths(&["room/1"])).unwrap();
+    let mut consumer = origin.consume().scope(["room/1"]).unwrap();
     assert_eq!(changes(&mut consumer), ["+room/1/x"], "the prefix is still part of the path");
     assert!(consumer.broadcast("room/1/x").is_some());
     assert!(consumer.broadcast("room/2").is_none());
     assert!(matches!(consumer.try_announced_broadcast("room/2"), Poll::Ready(None)));
-    assert!(consumer.scope(&paths(&["room/2"])).is_none());
+    assert!(consumer.scope(["room/2"]).is_none());
     drop(outside);
     drop(one);
     assert_eq!(changes(&mut consumer), ["-room/1/x"]);
@@ -206,7 +206,7 @@ fn roots_are_prepended_and_removed() {
     assert!(consumer.broadcast("").is_some());
     assert!(consumer.broadcast("x").is_none());
 
-    let narrow = origin.scope(&paths(&["room/bob", "hall"])).unwrap();
+    let narrow = origin.scope(["room/bob", "hall"]).unwrap();
     assert!(narrow.with_root("kitchen").is_none());
     let inside = narrow.with_root("room").unwrap();
     assert!(inside.allowed().eq(&paths(&["bob"])));

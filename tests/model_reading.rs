@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use smoq::{Error, Frame, Result, Subscription, Track, TrackConsumer, TrackProducer};
+use smoq::bytes::Bytes;
+use smoq::{Error, Frame, Origin, Result, Subscription, Track, TrackConsumer, TrackProducer};
 
 fn everything() -> Subscription {
     Subscription::default().max_age(Duration::MAX).start(0)
@@ -227,6 +228,98 @@ fn frames_keep_their_payload_and_timestamp() {
         assert_eq!(frame.as_ref(), expected);
         assert_eq!(frame.bytes(), expected);
     }
+}
+
+#[test]
+fn large_chunks_of_a_frame_are_shared() {
+    let large = Bytes::from(vec![1; 5_000]);
+    let mut track = Track::new("t").produce();
+    let mut group = track.append_group().unwrap();
+    let before = track.cached_bytes();
+    let mut writer = group.create_frame(7, 6_000).unwrap();
+    assert_eq!((writer.timestamp().units(), writer.size(), writer.remaining()), (7, 6_000, 6_000));
+    let mut reader = group.consume();
+    let mut frame = ready(reader.try_start_frame()).unwrap();
+    writer.write_chunk("head").unwrap();
+    writer.write_chunk(large.clone()).unwrap();
+    writer.write(&[2; 696]).unwrap();
+    assert_eq!(writer.remaining(), 300);
+    writer.write_chunk(vec![3; 300]).unwrap();
+    writer.finish().unwrap();
+    assert!(track.cached_bytes() - before >= 6_000, "what is shared counts");
+    let mut chunks = Vec::new();
+    while let Some(chunk) = ready(frame.try_read_chunk()) {
+        chunks.push(chunk);
+    }
+    assert_eq!((chunks[0].as_ref(), chunks[1].as_ptr()), (&b"head"[..], large.as_ptr()));
+    let payload = [&b"head"[..], &large, &[2; 696], &[3; 300]].concat();
+    assert_eq!(chunks.concat(), payload);
+
+    // A frame of one chunk is as one that is written at once.
+    group.create_frame(8, 5_000).unwrap().write_chunk(large.clone()).unwrap();
+    group.finish().unwrap();
+    let mut frames = group.consume();
+    assert_eq!(ready(frames.try_read_frame()).unwrap().payload(), payload);
+    assert_eq!(ready(frames.try_read_frame()).unwrap().payload().as_ptr(), large.as_ptr());
+
+    let mut group = track.append_group().unwrap();
+    let mut writer = group.create_frame(9, 4_999).unwrap();
+    assert_eq!(writer.write_chunk(large), Err(Error::WrongSize));
+    assert_eq!(group.try_closed(), Poll::Ready(Err(Error::WrongSize)));
+}
+
+#[test]
+fn a_reader_of_a_group_moves_to_any_frame() {
+    let mut track = Track::new("t").produce();
+    let mut group = track.append_group().unwrap();
+    (0..50).for_each(|n| group.write_frame(n, "frame").unwrap());
+    let mut reader = group.consume();
+    assert_eq!(reader.frame_count(), 50);
+    for index in [49, 3, 0] {
+        reader.start_at(index);
+        assert_eq!(ready(reader.try_read_frame()).unwrap().index(), index);
+        assert_eq!(reader.index(), index + 1);
+    }
+    reader.start_at(u64::MAX);
+    assert!(reader.try_read_frame().is_pending());
+    group.finish().unwrap();
+    assert!(matches!(reader.try_read_frame(), Poll::Ready(Ok(None))));
+}
+
+#[test]
+fn handles_know_their_clones_and_their_end() {
+    let [origin, other_origin] = [(); 2].map(|()| Origin::default().produce());
+    let narrow = origin.scope(["a"]).unwrap();
+    assert!(narrow.is_clone(&origin) && !origin.is_clone(&other_origin));
+    assert!(narrow.allows("a/b") && !narrow.allows("b") && origin.allows("b"));
+    let (seen, other) = (narrow.consume(), other_origin.consume());
+    assert!(seen.is_clone(&origin.consume()) && !seen.is_clone(&other));
+    assert!(seen.allows("a/b") && !seen.allows("b") && other.allows("b"));
+
+    let mut broadcast = origin.create_broadcast("a").unwrap();
+    let mut track = broadcast.create_track("t").unwrap();
+    let second = broadcast.create_track("u").unwrap();
+    let mut group = track.append_group().unwrap();
+    let next = track.append_group().unwrap();
+    let (tracks, groups) = (track.consume(), group.consume());
+    assert!(track.clone().is_clone(&track) && !track.is_clone(&second));
+    assert!(tracks.clone().is_clone(&tracks) && !tracks.is_clone(&second.consume()));
+    assert!(group.clone().is_clone(&group) && !group.is_clone(&next));
+    assert!(groups.clone().is_clone(&groups) && !groups.is_clone(&next.consume()));
+    assert_eq!(
+        (track.latest(), tracks.latest(), second.consume().latest()),
+        (Some(1), Some(1), None)
+    );
+
+    assert!(!broadcast.is_closed() && !track.is_closed() && !tracks.is_closed());
+    assert!(!group.is_closed() && !groups.is_closed() && group.try_closed().is_pending());
+    group.finish().unwrap();
+    assert!(group.is_closed() && groups.is_closed() && !next.is_closed());
+    assert_eq!(group.try_closed(), Poll::Ready(Ok(())));
+    track.abort(Error::Cancelled);
+    assert!(track.is_closed() && tracks.is_closed() && !second.is_closed());
+    broadcast.finish().unwrap();
+    assert!(broadcast.is_closed() && !other_origin.create_broadcast("a").unwrap().is_closed());
 }
 
 #[test]

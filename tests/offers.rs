@@ -30,7 +30,7 @@ struct World {
 impl World {
     fn new(allowed: &str) -> Self {
         let origin = Origin::default().produce();
-        let consume = origin.scope(&[Path::new(allowed)]).unwrap();
+        let consume = origin.scope([allowed]).unwrap();
         let (session, driver) = Server::new().with_consume(consume).accept(DRAFT, Instant::ZERO);
         let mut world = Self { origin, session, driver, opened: [0; 2] };
         world

@@ -4,7 +4,9 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use smoq::machine::Input;
 use smoq::sim::{Link, Pair};
+use smoq::stream::{Side, StreamId};
 use smoq::{
     BroadcastProducer, Client, Driver, Goaway, Hop, Instant, Origin, OriginProducer, Server,
     Session, Subscription, Track, TrackConsumer, TrackProducer, Version,
@@ -45,7 +47,7 @@ impl World {
         let now = self.pair.now() + PAUSE;
         let driver = &mut self.pair.client;
         while driver.work(now) {}
-        driver.handle_timeout(now);
+        driver.end_turn(now, false);
         self.pair.advance(Duration::from_secs(1));
     }
 
@@ -78,6 +80,40 @@ fn a_group_written_after_a_pause_is_not_old() {
     }
 }
 
+/// The answer of the peer was handed in, but not worked on yet.
+#[test]
+fn input_that_was_handed_in_comes_before_a_deadline() {
+    for version in versions() {
+        for is_in_time in [false, true] {
+            let (_session, mut server) = Server::new().accept(version, Instant::ZERO);
+            let (_other, mut client) = Client::new().connect(version, Instant::ZERO);
+            while server.work(Instant::ZERO) || client.work(Instant::ZERO) {}
+            let Some(deadline) = server.poll_timeout() else { continue };
+            let mut nth = [0; 2];
+            while let Some(open) = client.poll_open() {
+                let dir = open.dir();
+                let id = StreamId::new(Side::Client, dir, nth[dir as usize]);
+                nth[dir as usize] += 1;
+                open.opened(id);
+                if is_in_time {
+                    server.handle(deadline, Input::Opened { id });
+                }
+            }
+            while let Some(mut write) = client.poll_write() {
+                let (id, fin, len) = (write.id(), write.fin(), write.len());
+                let bytes = write.chunks().concat().into();
+                write.accepted(len);
+                if is_in_time {
+                    server.handle(deadline, Input::Data { id, bytes, fin });
+                }
+            }
+            server.end_turn(deadline, false);
+            while server.work(deadline) {}
+            assert_eq!(server.close_reason().is_none(), is_in_time, "{version}");
+        }
+    }
+}
+
 #[test]
 fn a_drain_after_a_pause_has_its_full_time() {
     for version in versions() {
@@ -99,7 +135,7 @@ fn a_goaway_after_a_pause_has_its_full_time() {
         let now = world.pair.now() + PAUSE;
         let driver = &mut world.pair.client;
         while driver.work(now) {}
-        driver.handle_timeout(now + (timeout - Duration::from_millis(1)));
+        driver.end_turn(now + (timeout - Duration::from_millis(1)), false);
         while driver.work(now) {}
         assert!(world.session.try_closed().is_pending(), "{version}");
     }

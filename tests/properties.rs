@@ -2,6 +2,7 @@
 //! in answers to FETCH, between any two drafts (moq-transport-22, 7.7, 7.8, 8.4 and 10.7 to 10.9).
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use smoq::bytes::Bytes;
@@ -273,6 +274,27 @@ fn properties_pass_between_any_two_drafts() {
             line.down.server.apply(Command::Unsubscribe { subscription: Token::default() });
             line.subscribe(Token { slot: 7, generation: 0 });
             line.check(6, Some(passes), &format!("{up} {down}: late"));
+        }
+    }
+}
+
+#[test]
+fn applications_read_the_properties_of_frames() {
+    for up in drafts() {
+        let mut line = Line::new([up, Version::Moqt22]);
+        let live = line.relay.consume().broadcast("live").expect("an announcement");
+        let mut reader = live.subscribe_track("video", Subscription::default()).unwrap();
+        line.advance();
+        line.write(4, frames(), false);
+        let Poll::Ready(Ok(Some(mut group))) = reader.try_next_group() else { panic!("{up}") };
+        for (n, sent) in frames().into_iter().enumerate() {
+            let Poll::Ready(Ok(Some(frame))) = group.try_read_frame() else { panic!("{up} {n}") };
+            assert_eq!(frame.payload(), sent.bytes(), "{up} {n}");
+            // A timestamp alone is no property for a reader, if the timescale is known.
+            if sent.properties.is_some() || has_track_properties(up) {
+                let expected = sent.properties.map(|properties| properties.pairs(up));
+                assert_eq!(frame.properties().map(|it| it.pairs(up)), expected, "{up} {n}");
+            }
         }
     }
 }

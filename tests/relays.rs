@@ -233,7 +233,7 @@ fn the_timer_of_a_cache_passes_to_another_session() {
     while second.work(Instant::ZERO) {}
     assert_eq!(second.poll_timeout(), due);
     let before = origin.cached_bytes();
-    second.handle_timeout(Instant::from_millis(1_000));
+    second.end_turn(Instant::from_millis(1_000), false);
     assert!(origin.cached_bytes() < before);
     assert_eq!(second.poll_timeout(), None);
 }

@@ -59,7 +59,7 @@ impl Part {
                 Ok(payload) => (payload.clone(), 0),
                 Err(status) => (Vec::new(), *status),
             };
-            let properties = Properties::NONE.placed(gap, status);
+            let properties = Properties::NONE.with_gap_and_status(gap, status);
             Frame { properties: Some(properties), ..Frame::new(0, payload) }
         };
         self.objects.iter().map(frame).collect()

@@ -11,7 +11,7 @@ use smoq::coding::ietf::{
 use smoq::machine::Input;
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
-    BroadcastProducer, Driver, Instant, Limits, Origin, OriginProducer, Path, Server, Session,
+    BroadcastProducer, Driver, Instant, Limits, Origin, OriginProducer, Server, Session,
     Subscription, Timescale, Version,
 };
 
@@ -200,7 +200,7 @@ fn a_prefix_may_have_no_tracks() {
     let mut hall = broadcast(&origin, "hall");
     let _secret = hall.create_track("video").unwrap();
     let mut alice = broadcast(&origin, "room/alice");
-    let visible = origin.consume().scope(&[Path::new("room")]).unwrap();
+    let visible = origin.consume().scope(["room"]).unwrap();
     let mut viewer = Peer::new(&Server::new().with_publish(visible), Version::Moqt22);
     viewer.ask(0, "");
     assert_eq!(viewer.names(), [""; 0]);

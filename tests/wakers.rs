@@ -4,7 +4,7 @@
 //!
 //! | module | waits of |
 //! |---|---|
-//! | `groups` | `GroupConsumer`, `FrameConsumer` |
+//! | `groups` | `GroupConsumer`, `GroupProducer`, `FrameConsumer` |
 //! | `tracks` | `TrackConsumer`, `TrackProducer`, and requests for groups |
 //! | `broadcasts` | `BroadcastConsumer`, `BroadcastProducer`, and requests for tracks |
 //! | `origins` | `OriginConsumer`, and requests for broadcasts |

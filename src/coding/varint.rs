@@ -68,7 +68,8 @@ pub enum Form {
     LeadingOnes,
     /// The same without the form of 7 bytes (moq-transport 17).
     LeadingOnes17,
-    /// The same as [`LeadingOnes`](Self::LeadingOnes) with at most 62 bits, which is what deployed peers accept (moq-lite 07).
+    /// The same as [`LeadingOnes`](Self::LeadingOnes) with at most 62 bits, which deployed peers accept
+    /// (moq-lite 07).
     LeadingOnes62,
 }
 

@@ -135,7 +135,7 @@ impl FrameStart {
         }
         let alone = || Properties::of_timestamp(self.timestamp.unwrap_or_default(), draft);
         let properties = self.properties.unwrap_or_else(alone);
-        Self { properties: Some(properties.placed(gap, status as u8)), ..self }
+        Self { properties: Some(properties.with_gap_and_status(gap, status as u8)), ..self }
     }
 }
 

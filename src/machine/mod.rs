@@ -101,7 +101,8 @@ impl Machine {
         self.bare.handle(now, input);
     }
 
-    /// Reports that time passed. Calling it when nothing was due changes nothing.
+    /// Reports that time passed. Calling it when nothing was due changes nothing. Pull all events before: a deadline
+    /// does not know of input that was not decoded yet.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.record(Kind::Time, &[&now]);
         self.bare.handle_timeout(now);

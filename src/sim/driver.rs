@@ -14,7 +14,7 @@ impl Endpoint for Driver {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
+        self.end_turn(now, false);
     }
 
     fn work(&mut self, now: Instant) -> bool {
@@ -50,7 +50,7 @@ impl Endpoint for Driver {
     }
 
     fn is_closed(&self) -> bool {
-        Self::is_closed(self)
+        self.close_reason().is_some()
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Hop, Instant, Limits, Origin,
-    OriginConsumer, OriginDynamic, OriginProducer, Path, Version,
+    OriginConsumer, OriginDynamic, OriginProducer, Version,
 };
 
 use super::{Wakes, allocations, assert_amortized, assert_each_flat};
@@ -279,8 +279,7 @@ fn a_change_wakes_only_the_readers_that_it_concerns() {
         let rooms: Vec<_> = (0..n).map(|at| format!("room/{at}")).collect();
         let wakes: Vec<_> = (0..n + 5).map(|_| Wakes::new()).collect();
         let listen = |prefixes: &[&str], at: usize| {
-            let prefixes: Vec<Path> = prefixes.iter().copied().map(Path::from).collect();
-            let mut listener = origin.consume().scope(&prefixes).unwrap();
+            let mut listener = origin.consume().scope(prefixes.iter().copied()).unwrap();
             assert!(listener.poll_announced(&mut wakes[at].context()).is_pending());
             listener
         };

@@ -27,7 +27,7 @@ impl Endpoint for Counted {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.driver.handle_timeout(now);
+        self.driver.end_turn(now, false);
     }
 
     fn work(&mut self, now: Instant) -> bool {
@@ -67,7 +67,7 @@ impl Endpoint for Counted {
     }
 
     fn is_closed(&self) -> bool {
-        self.driver.is_closed()
+        self.driver.close_reason().is_some()
     }
 }
 

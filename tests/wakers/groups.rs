@@ -163,6 +163,27 @@ pub(crate) fn rows(table: &mut Table) {
     whole_frames(table);
     parts_of_frames(table);
     groups_of_a_peer(table);
+    writers(table);
+}
+
+/// Writers that wait for the end of their group.
+fn writers(table: &mut Table) {
+    let ends = ENDS.map(|end| (end, false)).into_iter();
+    let ends = ends.chain(OPEN_ENDS.map(|end| (end, true)));
+    // A waiter is itself a writer, so none of them is the last.
+    for ((cause, end), is_open) in ends.filter(|((cause, _), _)| !cause.contains("last writer")) {
+        table.row("GroupProducer::poll_closed", cause, |case| {
+            let mut it = fixture(is_open);
+            if !cause.contains("evicted") {
+                others(case, &mut it.track);
+            }
+            for _ in 0..2 {
+                let mut writer = it.group.clone();
+                case.waits(move |cx| writer.poll_closed(cx).is_ready());
+            }
+            move || end(it)
+        });
+    }
 }
 
 fn end_row(table: &mut Table, (wait, begin): Wait, cause: &'static str, end: End, is_open: bool) {

@@ -174,7 +174,7 @@ pub(crate) fn rows(table: &mut Table) {
             move || {
                 let at = driver.poll_timeout().unwrap();
                 if cause == "no SETUP in time" {
-                    driver.handle_timeout(at);
+                    driver.end_turn(at, false);
                     while driver.work(at) {}
                     return Some(driver);
                 }

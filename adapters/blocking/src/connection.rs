@@ -550,7 +550,7 @@ impl Connection {
             self.quic.close(now, self.carrier().close_code(closing.code), reason);
         }
         let Some(moq) = &mut self.moq else { return };
-        if let Some(reason) = moq.driver.closed() {
+        if let Some(reason) = moq.driver.close_reason() {
             self.moq = None;
             if self.http.is_some() {
                 // The peer ended the session and waits for the end of the connection.

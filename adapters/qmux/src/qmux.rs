@@ -236,7 +236,7 @@ impl Qmux {
     pub fn closed(&self) -> Option<CloseReason> {
         match self.state {
             State::Flushing(..) => None,
-            _ => self.streams.driver.closed(),
+            _ => self.streams.driver.close_reason(),
         }
     }
 }

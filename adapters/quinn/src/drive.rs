@@ -74,7 +74,7 @@ pub(crate) async fn drive(
         round.flush(code, reason).await;
         round.streams.close(code, reason.as_bytes());
     }
-    round.driver.closed().map_or(Ok(()), CloseReason::into_result)
+    round.driver.close_reason().map_or(Ok(()), CloseReason::into_result)
 }
 
 /// The work that is left after the session.

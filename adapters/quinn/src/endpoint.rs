@@ -44,6 +44,10 @@ pub fn listen(local: SocketAddr, config: ServerConfig) -> io::Result<(Endpoint, 
 }
 
 /// As [`listen`], with an explicit runtime.
+///
+/// # Errors
+///
+/// As [`listen`].
 pub fn listen_in(
     local: SocketAddr,
     config: ServerConfig,
@@ -92,6 +96,10 @@ pub fn listen_on(worker: WorkerSocket, config: ServerConfig) -> io::Result<Endpo
 }
 
 /// As [`listen_on`], with an explicit runtime.
+///
+/// # Errors
+///
+/// As [`listen_on`].
 pub fn listen_on_in(
     worker: WorkerSocket,
     config: ServerConfig,
@@ -145,6 +153,10 @@ pub async fn dial(
 }
 
 /// As [`dial`], with an explicit runtime for sockets and timers.
+///
+/// # Errors
+///
+/// As [`dial`].
 pub async fn dial_in(
     host: &str,
     addresses: impl IntoIterator<Item = SocketAddr>,

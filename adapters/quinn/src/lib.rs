@@ -91,6 +91,10 @@ pub async fn connect(
 }
 
 /// As [`connect`], with an explicit runtime for timers.
+///
+/// # Errors
+///
+/// See [`Error`].
 pub async fn connect_in(
     connection: quinn::Connection,
     client: &Client,
@@ -149,6 +153,10 @@ pub async fn accept(
 }
 
 /// As [`accept`], with an explicit runtime for timers.
+///
+/// # Errors
+///
+/// See [`Error`].
 pub async fn accept_in(
     connection: quinn::Connection,
     server: &Server,
@@ -201,6 +209,10 @@ pub async fn incoming(
 }
 
 /// As [`incoming`], with an explicit runtime for timers.
+///
+/// # Errors
+///
+/// See [`Error`].
 pub async fn incoming_in(
     connection: quinn::Connection,
     server: &Server,

@@ -58,7 +58,7 @@ pub(crate) async fn drive<S: Session, T: Timer>(
     if let End::Close { code, reason } = poll_fn(|cx| round.poll(cx)).await {
         round.close(code, reason).await;
     }
-    round.driver.closed().map_or(Ok(()), CloseReason::into_result)
+    round.driver.close_reason().map_or(Ok(()), CloseReason::into_result)
 }
 
 /// The work that is left after the session.

@@ -1,8 +1,9 @@
 //! Traces: the calls of a machine and their results, recorded and replayed.
 //!
-//! A trace has the configuration, the inputs, the commands, the replies of the source, the poll calls with their results, and
-//! the answers to guards. A [`Machine`](super::Machine) depends on nothing else, so the same calls give the same outputs,
-//! byte for byte. [`Replay`] makes these calls, and reports where the results differ. It needs no socket, clock or model.
+//! A trace has the configuration, the inputs, the commands, the replies of the source, the poll calls with their
+//! results, and the answers to guards. A [`Machine`](super::Machine) depends on nothing else, so the same calls give
+//! the same outputs, byte for byte. [`Replay`] makes these calls, and reports where the results differ. It needs no
+//! socket, clock or model.
 //!
 //! A driver records if its `Client` or `Server` was made with `with_trace`, and a machine if it was made
 //! by [`Machine::with_sink`](super::Machine::with_sink). Without a sink each call costs one branch. A

@@ -17,7 +17,7 @@ pub use ready_list::ReadyList;
 pub(crate) use route::{HOLD_TIME, Horizon, Rank, Reach, Route, SUSPECT_TIME, SessionId};
 #[cfg(test)]
 pub(crate) use steps::{count_step, steps};
-pub(crate) use wakers::{DeferredWakes, WaitSlot, Wakers, lock, wait, wait_on};
+pub(crate) use wakers::{DeferredWakes, WaitSlot, Wakers, change, lock, wait, wait_on};
 
 /// The result of a call on a handle.
 pub type Result<T, E = crate::Error> = core::result::Result<T, E>;

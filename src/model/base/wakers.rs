@@ -106,6 +106,18 @@ impl DeferredWakes {
     }
 }
 
+/// Changes the state. After the lock is released, the waiters that `change` collected are woken. The caller drops what it
+/// returns.
+pub(crate) fn change<S, T>(
+    state: &Mutex<S>,
+    change: impl FnOnce(&mut S, &mut DeferredWakes) -> T,
+) -> T {
+    let mut wakes = DeferredWakes::default();
+    let result = change(&mut lock(state), &mut wakes);
+    wakes.wake();
+    result
+}
+
 /// Returns what `ready` returns. If that is `Pending`, `waker` is registered in a list of the state.
 pub(crate) fn wait_on<S, T>(
     state: &Mutex<S>,

@@ -36,8 +36,8 @@ pub(crate) trait CacheMember: Send + Sync {
 pub(crate) struct Cache {
     limits: Limits,
     now: AtomicU64,
-    /// Counts how often the list below was emptied.
-    epoch: AtomicU64,
+    /// The number of the round, which ends when the list below is emptied.
+    round: AtomicU64,
     /// Members that changed since the time was confirmed, each once.
     fresh: Mutex<Vec<Weak<dyn CacheMember>>>,
     used: AtomicU64,
@@ -58,7 +58,7 @@ impl Cache {
         Arc::new(Self {
             limits,
             now: AtomicU64::new(0),
-            epoch: AtomicU64::new(1),
+            round: AtomicU64::new(1),
             fresh: Mutex::default(),
             used: AtomicU64::new(0),
             last_member: AtomicU64::new(0),
@@ -130,7 +130,7 @@ impl Cache {
             return self.confirm_now();
         }
         let fresh = mem::take(&mut *lock(&self.fresh));
-        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.round.fetch_add(1, Ordering::Relaxed);
         fresh.iter().filter_map(Weak::upgrade).for_each(|member| member.restamp(before, now));
     }
 
@@ -140,7 +140,7 @@ impl Cache {
         let mut fresh = lock(&self.fresh);
         if !fresh.is_empty() {
             fresh.clear();
-            self.epoch.fetch_add(1, Ordering::Relaxed);
+            self.round.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -149,16 +149,16 @@ impl Cache {
         self.last_member.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns the time of a change to `member`, which stores its own `epoch`. If the clock turns
+    /// Returns the time of a change to `member`, which stores in which round it last changed. If the clock turns
     /// out to be late, the member is restamped.
     pub(crate) fn stamp(
         &self,
-        epoch: &AtomicU64,
+        changed_in: &AtomicU64,
         member: impl FnOnce() -> Weak<dyn CacheMember>,
     ) -> Instant {
-        let now = self.epoch.load(Ordering::Relaxed);
-        if epoch.load(Ordering::Relaxed) != now {
-            epoch.store(now, Ordering::Relaxed);
+        let round = self.round.load(Ordering::Relaxed);
+        if changed_in.load(Ordering::Relaxed) != round {
+            changed_in.store(round, Ordering::Relaxed);
             self.add_fresh(member());
         }
         self.now()
@@ -227,8 +227,8 @@ pub(crate) struct Account {
     member: [u64; 2],
     used: AtomicU64,
     counters: TrackCells,
-    /// The epoch of the cache in which the track was last written.
-    epoch: AtomicU64,
+    /// The round of the cache in which the track was last written.
+    written_in: AtomicU64,
     /// From this timestamp on the track has a group to give up by media age.
     media_due: AtomicU64,
 }
@@ -244,7 +244,7 @@ impl Account {
             member,
             used: AtomicU64::new(0),
             counters: TrackCells::default(),
-            epoch: AtomicU64::new(0),
+            written_in: AtomicU64::new(0),
             media_due,
         })
     }
@@ -273,7 +273,7 @@ impl Account {
     /// Returns the time of a write to the track. If the clock turns out to be late, the track is
     /// restamped.
     pub(crate) fn stamp(&self) -> Instant {
-        self.cache.stamp(&self.epoch, || self.owner.clone())
+        self.cache.stamp(&self.written_in, || self.owner.clone())
     }
 
     pub(crate) fn charge(&self, bytes: u64) {
@@ -369,7 +369,7 @@ impl Drop for Charge {
 // confirmed.
 census! { Cache {
     counts: timekeepers, deadlines;
-    plain: limits, now, epoch, fresh, used, last_member, timekeeper;
+    plain: limits, now, round, fresh, used, last_member, timekeeper;
 } }
 
 /// A member that has nothing in the cache.

@@ -1,5 +1,5 @@
-//! The parts of a track that have no place in a group of an application: other subgroups than 0, and the rest of a subgroup 0
-//! after a gap or with a status. Only sessions of moq-transport read them, and they are kept only while one does.
+//! The parts of a track that have no place in a group of an application: other subgroups than 0, and the rest of a
+//! subgroup 0 after a gap or with a status. Only sessions of moq-transport read them, and they are kept only while one does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

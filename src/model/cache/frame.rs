@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::page::{Page, Slot};
-use crate::Timestamp;
+use crate::{Properties, Timestamp};
 
 /// A whole frame: a handle into the cache, cheap to clone, that keeps the payload as long as it lives.
 ///
@@ -43,6 +43,12 @@ impl Frame {
     /// before.
     pub fn bytes(&self) -> Bytes {
         self.slot().map_or_else(Bytes::new, |slot| slot.bytes(self.page.charge()))
+    }
+
+    /// The properties of the object, if it came by moq-transport and has others than a timestamp.
+    /// [`Properties::NONE`] if it came without any. They are read with [`Properties::pairs`].
+    pub fn properties(&self) -> Option<&Properties> {
+        self.slot().and_then(Slot::properties)
     }
 
     /// Length of the payload in bytes.

@@ -243,6 +243,15 @@ impl Slot {
         Timestamp::new(self.stamp & !(Self::WIRE | Self::BARE))
     }
 
+    /// The properties that it came with, or [`Properties::NONE`] if it came without any.
+    pub(crate) fn properties(&self) -> Option<&Properties> {
+        let own = match &self.body {
+            Body::Pieces(pieces) => pieces.properties(),
+            Body::Whole(_) => None,
+        };
+        own.or((self.stamp & Self::BARE != 0).then_some(&NO_PROPERTIES))
+    }
+
     fn is_wire(&self) -> bool {
         self.stamp & Self::WIRE != 0
     }
@@ -297,12 +306,7 @@ impl Slot {
             Body::Whole(payload) => (None, (std::slice::from_ref(payload), 0)),
             Body::Pieces(pieces) => (None, pieces.from(from)),
         };
-        let properties = match &self.body {
-            Body::Pieces(pieces) => pieces.properties(),
-            Body::Whole(_) => None,
-        };
-        let is_bare = self.stamp & Self::BARE != 0;
-        let properties = properties.or(is_bare.then_some(&NO_PROPERTIES));
+        let properties = self.properties();
         let (timestamp, size) = (self.timestamp(), self.len() as u64);
         FrameView { timestamp, previous, size, properties, wire, payload, offset }
     }

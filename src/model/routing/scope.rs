@@ -47,7 +47,8 @@ impl Scope {
     }
 
     /// Restricts the scope to paths below one of `prefixes`; `None` if nothing is left.
-    pub(crate) fn narrowed(&self, prefixes: &[Path]) -> Option<Self> {
+    pub(crate) fn narrowed(&self, prefixes: impl IntoIterator<Item: Into<Path>>) -> Option<Self> {
+        let prefixes: Vec<Path> = prefixes.into_iter().map(Into::into).collect();
         let narrower = |a: &Path, b: &Path| {
             if a.has_prefix(b) {
                 return Some(a.clone());
@@ -60,7 +61,7 @@ impl Scope {
 
     /// Moves the root down to `prefix`; `None` if nothing below it is allowed.
     pub(crate) fn rooted(&self, prefix: &Path) -> Option<Self> {
-        let Self { allowed, root, .. } = self.narrowed(std::slice::from_ref(prefix))?;
+        let Self { allowed, root, .. } = self.narrowed([prefix])?;
         let allowed = allowed.iter().filter_map(|path| path.strip_prefix(prefix)).collect();
         Self::new(root.join(prefix), allowed)
     }
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(allowed(&less), ["a/x", "c"]);
         assert_eq!(allowed(&less.narrowed(&paths(&[""])).unwrap()), ["a/x", "c"]);
         assert!(less.narrowed(&paths(&["d"])).is_none());
-        assert!(less.narrowed(&[]).is_none());
+        assert!(less.narrowed([""; 0]).is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::census::census;
 use crate::model::base::sync::Mutex;
-use crate::model::base::{DeferredWakes, WaitSlot, Wakers, lock};
+use crate::model::base::{WaitSlot, Wakers, change, lock};
 use crate::{Error, PathEstimate};
 
 /// The state that the driver of a session and its [`Probe`](super::Probe)s share.
@@ -31,22 +31,20 @@ impl PathEstimates {
     }
 
     pub(super) fn join(&self) {
-        let mut state = lock(&self.state);
-        state.handles += 1;
-        let is_first = state.handles == 1;
-        drop(state);
+        let is_first = change(&self.state, |state, _| {
+            state.handles += 1;
+            state.handles == 1
+        });
         if is_first {
             self.driver.wake_by_ref();
         }
     }
 
     pub(super) fn leave(&self, slot: &mut WaitSlot) {
-        let mut state = lock(&self.state);
-        let unused = state.waiters.free(slot);
-        state.handles -= 1;
-        let was_last = state.handles == 0;
-        drop(state);
-        drop(unused);
+        let (_freed, was_last) = change(&self.state, |state, _| {
+            state.handles -= 1;
+            (state.waiters.free(slot), state.handles == 0)
+        });
         if was_last {
             self.driver.wake_by_ref();
         }
@@ -63,26 +61,22 @@ impl PathEstimates {
     }
 
     pub(crate) fn update(&self, estimate: PathEstimate) {
-        let mut wakes = DeferredWakes::default();
-        let mut state = lock(&self.state);
-        if state.handles == 0 || state.latest == Some(estimate) {
-            return;
-        }
-        state.latest = Some(estimate);
-        state.changes += 1;
-        state.waiters.take(&mut wakes);
-        drop(state);
-        wakes.wake();
+        change(&self.state, |state, wakes| {
+            if state.handles == 0 || state.latest == Some(estimate) {
+                return;
+            }
+            state.latest = Some(estimate);
+            state.changes += 1;
+            state.waiters.take(wakes);
+        });
     }
 
     pub(crate) fn end(&self, error: Error) {
-        let mut wakes = DeferredWakes::default();
-        let mut state = lock(&self.state);
-        state.ended.get_or_insert(error);
-        state.latest = None;
-        state.waiters.take(&mut wakes);
-        drop(state);
-        wakes.wake();
+        change(&self.state, |state, wakes| {
+            state.ended.get_or_insert(error);
+            state.latest = None;
+            state.waiters.take(wakes);
+        });
     }
 }
 

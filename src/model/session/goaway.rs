@@ -13,7 +13,7 @@ use crate::{Error, LimitKind};
 /// ```
 /// # use smoq::Goaway;
 /// # use std::time::Duration;
-/// let goaway = Goaway::default().redirect("moqt://b.example/").timeout(Duration::from_secs(5));
+/// let goaway = Goaway::default().uri("moqt://b.example/").timeout(Duration::from_secs(5));
 /// assert_eq!(goaway.uri.as_deref(), Some("moqt://b.example/"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,15 +31,15 @@ impl Goaway {
     /// The length of the longest URI in bytes (moq-transport, *GOAWAY*).
     pub const MAX_URI: usize = lite::Goaway::MAX_URI;
 
-    /// Sets where the peer should connect instead. An empty `uri` stands for none.
+    /// Sets [`uri`](Self::uri), where the peer should connect instead. An empty one stands for none.
     #[must_use]
-    pub fn redirect(mut self, uri: impl Into<Box<str>>) -> Self {
+    pub fn uri(mut self, uri: impl Into<Box<str>>) -> Self {
         let uri = uri.into();
         self.uri = if uri.is_empty() { None } else { Some(uri) };
         self
     }
 
-    /// Sets how long running subscriptions may go on.
+    /// Sets [`timeout`](Self::timeout).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -8,7 +8,7 @@ use super::goaway::Goaway;
 use super::probe::Probe;
 use super::shared::{SessionEnd, SessionShared};
 use super::stats::{SessionGauges, SessionStats};
-use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
+use crate::model::base::{Result, WaitSlot, change, impl_debug, wait, wait_on};
 use crate::model::routing::BroadcastConsumer;
 use crate::{AuthToken, Error, Path, Version};
 
@@ -53,6 +53,16 @@ impl Session {
     /// of them until SETUP has settled it, which happens before anything else is received.
     pub fn version(&self) -> Version {
         self.shared().version()
+    }
+
+    /// Whether the session is over.
+    pub fn is_closed(&self) -> bool {
+        self.shared().close_reason().is_some()
+    }
+
+    /// Whether both handles belong to the same session.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
     }
 
     /// Closes the session at once, with the code of `error`.
@@ -181,10 +191,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Self { handle, slot, goaway_slot } = self;
         if slot.is_used() || goaway_slot.is_used() {
-            let mut state = lock(&handle.0.state);
-            let unused = (state.close_waiters.free(slot), state.goaway_waiters.free(goaway_slot));
-            drop(state);
-            drop(unused);
+            let _freed = change(&handle.0.state, |state, _| {
+                (state.close_waiters.free(slot), state.goaway_waiters.free(goaway_slot))
+            });
         }
     }
 }

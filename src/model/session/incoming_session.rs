@@ -145,10 +145,10 @@ impl IncomingSession {
         self.with_publish(origin.consume()).with_consume(origin.clone())
     }
 
-    /// Lets `decide` decide on each request of the client: to subscribe, to fetch, to query, to publish a track, to announce a
-    /// broadcast, or to get announcements. The driver calls it, so that it must return at once: it answers the request, or
-    /// passes it on and the answer follows later. The client waits meanwhile, and its other requests go on. Default:
-    /// everything that was granted is served.
+    /// Lets `decide` decide on each request of the client: to subscribe, to fetch, to query, to publish a track, to
+    /// announce a broadcast, or to get announcements. The driver calls it, so that it must return at once: it answers
+    /// the request, or passes it on and the answer follows later. The client waits meanwhile, and its other requests go
+    /// on. Default: everything that was granted is served.
     ///
     /// It is the same on all versions: a session of moq-lite is judged by its [`path`](Self::path) and
     /// [`query`](Self::query), one of moq-transport by its [`tokens`](Self::tokens) too, and by those of its requests.

@@ -20,7 +20,7 @@ use crate::{Error, Subscription, TrackInfo};
 pub(crate) struct Outbox {
     pub(super) announcing: AnnounceSenders,
     /// The tracks that the peer subscribed to.
-    pub(super) has: PeerTracks,
+    pub(super) peer_tracks: PeerTracks,
     serves: Vec<Option<ServedTrack>>,
     /// The number of served tracks.
     serving: usize,
@@ -125,7 +125,7 @@ impl Outbox {
 
     /// Adds a track that the peer subscribed to.
     pub(crate) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
-        self.has.serve(&track);
+        self.peer_tracks.serve(&track);
         self.add(request, track, waker, ServePhase::Accept);
     }
 
@@ -309,7 +309,7 @@ impl Outbox {
         let serve = self.serves.get_mut(slot)?.take()?;
         self.serving -= 1;
         if serve.step != ServePhase::Query {
-            self.has.end(&serve.track);
+            self.peer_tracks.end(&serve.track);
         }
         Some(serve)
     }
@@ -522,7 +522,7 @@ impl Source for Outbox {
     }
 
     fn announcement(&mut self, reader: Token) -> Option<Announcement> {
-        self.announcing.next(reader, &self.has)
+        self.announcing.next(reader, &self.peer_tracks)
     }
 }
 
@@ -542,6 +542,6 @@ census! { each ServedFetch { counts: group; plain: request, track, priority, wan
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
-    within: announcing, has, serves, answers, groups;
+    within: announcing, peer_tracks, serves, answers, groups;
     plain: serving, group_wakers;
 } }

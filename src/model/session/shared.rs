@@ -13,7 +13,7 @@ use super::stats::SessionCells;
 use crate::census::census;
 use crate::machine::Config;
 use crate::model::base::sync::Mutex;
-use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, count, lock, wait_on};
+use crate::model::base::{Result, WaitSlot, Wakers, change, count, lock, wait_on};
 use crate::model::routing::PeerRequester;
 use crate::stream::Side;
 use crate::{AuthToken, Error, Path, Peer, Version};
@@ -158,7 +158,7 @@ impl SessionShared {
     }
 
     pub(crate) fn set_peer_setup(&self, peer: Peer) {
-        self.change(|state, wakes| {
+        change(&self.state, |state, wakes| {
             state.peer = Some(peer);
             state.peer_waiters.take(wakes);
         });
@@ -179,7 +179,7 @@ impl SessionShared {
     }
 
     pub(crate) fn going_away(&self, goaway: Goaway) {
-        self.change(|state, wakes| {
+        change(&self.state, |state, wakes| {
             state.peer_goaway = Some(goaway);
             state.goaway_waiters.take(wakes);
         });
@@ -205,7 +205,7 @@ impl SessionShared {
     pub(crate) fn closed(&self, error: Error) {
         self.estimates.end(error.clone());
         // Dropped after the lock is released, because it may hold origins.
-        let _unfulfilled = self.change(|state, wakes| {
+        let _unfulfilled = change(&self.state, |state, wakes| {
             state.closed.get_or_insert(error);
             let SessionState { peer_waiters, goaway_waiters, close_waiters, .. } = state;
             for waiting in [peer_waiters, goaway_waiters, close_waiters] {
@@ -218,16 +218,6 @@ impl SessionShared {
     /// Why the session is over, if it is.
     pub(crate) fn close_reason(&self) -> Option<Error> {
         lock(&self.state).closed.clone()
-    }
-
-    /// Changes the state, and then wakes the waiters that `change` collected.
-    fn change<T>(&self, change: impl FnOnce(&mut SessionState, &mut DeferredWakes) -> T) -> T {
-        let mut wakes = DeferredWakes::default();
-        let mut state = lock(&self.state);
-        let result = change(&mut state, &mut wakes);
-        drop(state);
-        wakes.wake();
-        result
     }
 }
 

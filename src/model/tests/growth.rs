@@ -110,8 +110,8 @@ fn a_held_announcement_costs_the_same_at_any_number_of_announce_requests() {
             (from.announce_remote(format!("{id}/live").into(), route.clone()).unwrap(), route)
         });
         let mut routes: Vec<_> = routes.collect();
-        let prefixes: Vec<_> = (1..=n).map(|id| id.to_string().as_str().into()).collect();
-        let to = to.scope(&prefixes).unwrap();
+        let prefixes = (1..=n).map(|id| id.to_string());
+        let to = to.scope(prefixes).unwrap();
         let (_a, client) = Client::new().with_consume(to).connect(Version::Lite06, Instant::ZERO);
         let limits = Limits { announce_requests: 1_000, ..Limits::default() };
         let server = Server::new().with_limits(limits).with_publish(from.consume());

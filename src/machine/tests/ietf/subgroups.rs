@@ -148,7 +148,7 @@ fn serving(
 }
 
 fn after(gap: u32, status: u8, payload: &'static str) -> Frame {
-    let properties = Properties::NONE.placed(gap, status);
+    let properties = Properties::NONE.with_gap_and_status(gap, status);
     Frame { properties: Some(properties), ..Frame::new(0, payload) }
 }
 

@@ -1,7 +1,7 @@
 //! A group in the cache: its frames, its end, and the wakers of its readers.
 
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::{fmt, mem};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use crate::census::census;
 use crate::coding::varint;
 use crate::model::base::sync::Mutex;
 use crate::model::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::model::base::{DeferredWakes, Result, Wakers, lock};
+use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, lock, wait_on};
 use crate::model::cache::budget::{Account, Charge};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::page::{Buffer, Head, NO_PROPERTIES, Page, Pieces, Slot};
@@ -289,6 +289,20 @@ impl CachedGroup {
         result
     }
 
+    /// Waits for the end of the group, and returns the number of its frames.
+    pub(super) fn wait_end(&self, waker: Option<&Waker>, slot: &mut WaitSlot) -> Poll<Result<u64>> {
+        wait_on(
+            &self.state,
+            waker,
+            slot,
+            |state| &mut self.extras(state).end_waiters,
+            |state| match state.end() {
+                Some(end) => Poll::Ready(end.map(|()| state.frames())),
+                None => Poll::Pending,
+            },
+        )
+    }
+
     /// Checks that a frame may be added. A frame that exceeds a limit ends the group.
     pub(super) fn begin_frame(&self, state: &mut GroupState, size: u64) -> Result<()> {
         match &state.end {
@@ -426,9 +440,29 @@ impl CachedGroup {
             open.received += now.len() as u64;
             bytes = later;
         }
+        self.bytes_arrived(state);
+        Ok(())
+    }
+
+    /// Adds a piece of the open frame that is shared instead of copied, of at most as many bytes as are missing.
+    pub(super) fn append_shared(&self, state: &mut GroupState, piece: &mut Bytes) -> Result<()> {
+        if let Some(Err(error)) = &state.end {
+            return Err((**error).clone());
+        }
+        let GroupState { pages, frames, extras: Some(extras), .. } = state else { return Ok(()) };
+        let GroupExtras { buffer, open: Some(open), .. } = &mut **extras else { return Ok(()) };
+        open.flush(buffer);
+        open.received += piece.len() as u64;
+        self.page(pages, *frames).charge().add(piece.len());
+        open.pieces.push(mem::take(piece));
+        self.bytes_arrived(state);
+        Ok(())
+    }
+
+    /// Bytes of the open frame were added.
+    fn bytes_arrived(&self, state: &mut GroupState) {
         self.touch(state);
         self.close_if_complete(state);
-        Ok(())
     }
 
     fn close_if_complete(&self, state: &mut GroupState) {
@@ -448,8 +482,14 @@ impl CachedGroup {
             return self.put_copy(state, open.timestamp, properties, open.pieces.list());
         }
         let charge = self.page(&mut state.pages, state.frames).charge();
-        charge.add(open.pieces.overhead());
-        let slot = Slot::pieces(open.timestamp, open.pieces).with_properties(properties, charge);
+        let slot = match open.pieces.list() {
+            [piece] => Slot::shared(open.timestamp, piece.clone()),
+            _ => {
+                charge.add(open.pieces.overhead());
+                Slot::pieces(open.timestamp, open.pieces)
+            }
+        };
+        let slot = slot.with_properties(properties, charge);
         self.put(state, slot, 0);
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::cached_group::CachedGroup;
 use super::cursor::GroupCursor;
 use crate::model::base::sync::atomic::Ordering;
-use crate::model::base::{Result, WaitSlot, impl_debug, lock, wait, wait_on};
+use crate::model::base::{Result, WaitSlot, change, impl_debug, lock, wait, wait_on};
 use crate::model::cache::frame::Frame;
 use crate::model::cache::page::Page;
 use crate::{Error, Timestamp};
@@ -51,9 +51,14 @@ impl GroupConsumer {
         GroupCursor::new(self.group.clone())
     }
 
-    /// Whether more frames may come.
-    pub(crate) fn is_open(&self) -> bool {
-        self.group.is_open()
+    /// Whether the group has ended, in any way. Frames may be left to read.
+    pub fn is_closed(&self) -> bool {
+        !self.group.is_open()
+    }
+
+    /// Whether both handles read the same group.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.group, &other.group)
     }
 
     /// The number of the group in its track.
@@ -65,6 +70,16 @@ impl GroupConsumer {
     #[inline]
     pub fn index(&self) -> u64 {
         self.index.into()
+    }
+
+    /// The number of complete frames that the group has so far.
+    pub fn frame_count(&self) -> u64 {
+        lock(&self.group.state).frames()
+    }
+
+    /// Moves the reader to the frame `index`. It can also move back.
+    pub fn start_at(&mut self, index: u64) {
+        self.index = u32::try_from(index).unwrap_or(u32::MAX);
     }
 
     /// The frame `index`, if it is on the current page. Takes no lock.
@@ -197,16 +212,7 @@ impl GroupConsumer {
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<u64>> {
         let Self { group, end_slot, .. } = self;
-        wait_on(
-            &group.state,
-            waker,
-            end_slot,
-            |state| &mut group.extras(state).end_waiters,
-            |state| match state.end() {
-                Some(end) => Poll::Ready(end.map(|()| state.frames())),
-                None => Poll::Pending,
-            },
-        )
+        group.wait_end(waker, end_slot)
     }
 
     wait! {
@@ -229,16 +235,15 @@ impl Drop for GroupConsumer {
     fn drop(&mut self) {
         let Self { group, slot, frame_slot, end_slot, is_pin, .. } = self;
         if slot.is_used() || frame_slot.is_used() || end_slot.is_used() {
-            let mut state = lock(&group.state);
-            let freed = state.extras().map(|extras| {
-                (
-                    extras.chunk_waiters.free(slot),
-                    extras.frame_waiters.free(frame_slot),
-                    extras.end_waiters.free(end_slot),
-                )
+            let _freed = change(&group.state, |state, _| {
+                state.extras().map(|extras| {
+                    (
+                        extras.chunk_waiters.free(slot),
+                        extras.frame_waiters.free(frame_slot),
+                        extras.end_waiters.free(end_slot),
+                    )
+                })
             });
-            drop(state);
-            drop(freed);
         }
         let was_last = *is_pin && group.pins.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && group.overdue.load(Ordering::SeqCst) {

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use super::cached_group::{CachedGroup, GroupForm};
 use crate::machine::{FrameView, Supply};
-use crate::model::base::{WaitSlot, lock};
+use crate::model::base::{WaitSlot, change, lock};
 
 /// Reads a group for a session. It does not keep the frames in the cache.
 pub(crate) struct GroupCursor {
@@ -88,10 +88,9 @@ impl Drop for GroupCursor {
     fn drop(&mut self) {
         let slot = self.slot.get_mut();
         if slot.is_used() {
-            let mut state = lock(&self.group.state);
-            let freed = state.extras().and_then(|extras| extras.chunk_waiters.free(slot));
-            drop(state);
-            drop(freed);
+            let _freed = change(&self.group.state, |state, _| {
+                state.extras().and_then(|extras| extras.chunk_waiters.free(slot))
+            });
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Writing a group, whole frames or one whose size is known before its bytes.
 
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::{mem, slice};
 
 use bytes::Bytes;
 
-use super::cached_group::{CachedGroup, GroupState, OpenFrame, SMALL};
+use super::cached_group::{CachedGroup, OpenFrame, SMALL};
 use super::consumer::GroupConsumer;
-use crate::model::base::{DeferredWakes, Result, impl_debug, lock};
+use crate::model::base::{DeferredWakes, Result, WaitSlot, impl_debug, lock, wait};
 use crate::{Error, Properties, Timestamp};
 
 /// Writes a group. A clone is another writer of the same group. If the last one is dropped before
@@ -15,12 +16,13 @@ use crate::{Error, Properties, Timestamp};
 pub struct GroupProducer {
     group: Arc<CachedGroup>,
     wakes: DeferredWakes,
+    end_slot: WaitSlot,
 }
 
 impl GroupProducer {
     pub(crate) fn new(group: Arc<CachedGroup>) -> Self {
         lock(&group.state).join();
-        Self { group, wakes: DeferredWakes::default() }
+        Self { group, wakes: DeferredWakes::default(), end_slot: WaitSlot::default() }
     }
 
     /// The number of the group in its track.
@@ -85,7 +87,7 @@ impl GroupProducer {
             group.open(state, timestamp, properties, size);
             Ok(())
         })?;
-        Ok(FrameProducer::new(self.clone(), size))
+        Ok(FrameProducer { group: self.clone(), timestamp, size, remaining: size })
     }
 
     /// Copies a received frame of `size` bytes that begins with the pieces `first`. If bytes are missing, it returns the
@@ -121,12 +123,6 @@ impl GroupProducer {
         state.open_frame().filter(same).map(|open| open.received).ok_or(Error::WrongSize)
     }
 
-    /// Appends to the open frame, whose producer holds a clone of this one.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let group = &self.group;
-        group.write(&mut self.wakes, |state| group.append(state, bytes))
-    }
-
     /// Ends the group cleanly.
     ///
     /// # Errors
@@ -149,6 +145,30 @@ impl GroupProducer {
     /// group has ended.
     pub fn abort(&mut self, error: Error) {
         self.group.abort(error, &mut self.wakes);
+    }
+
+    wait! {
+        /// Waits until the group has ended, by any of its producers or because the cache gave it up.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the end was not clean.
+        wait_closed => poll_closed, closed, try_closed() -> Result<()>
+    }
+
+    fn wait_closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        let Self { group, end_slot, .. } = self;
+        group.wait_end(waker, end_slot).map_ok(|_| ())
+    }
+
+    /// Whether the group has ended, in any way.
+    pub fn is_closed(&self) -> bool {
+        !self.group.is_open()
+    }
+
+    /// Whether both handles write the same group.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.group, &other.group)
     }
 
     /// The number of complete frames.
@@ -178,7 +198,11 @@ impl Clone for GroupProducer {
 
 impl Drop for GroupProducer {
     fn drop(&mut self) {
-        self.group.change(&mut self.wakes, GroupState::leave);
+        let Self { group, wakes, end_slot } = self;
+        let _freed = group.change(wakes, |state| {
+            state.leave();
+            state.extras()?.end_waiters.free(end_slot)
+        });
     }
 }
 
@@ -191,26 +215,20 @@ impl_debug! { GroupProducer, it => sequence: &it.sequence() }
 #[derive(Debug)]
 pub struct FrameProducer {
     group: GroupProducer,
+    timestamp: Timestamp,
+    size: u64,
     remaining: u64,
 }
 
 impl FrameProducer {
-    pub(crate) fn new(group: GroupProducer, remaining: u64) -> Self {
-        Self { group, remaining }
+    /// The presentation time, in units of the track's timescale.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
     }
 
-    /// Appends bytes to the frame.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::WrongSize`] past the declared size, which aborts the group; the reason if the group
-    /// was aborted before.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        match self.remaining.checked_sub(bytes.len() as u64) {
-            Some(remaining) => self.remaining = remaining,
-            None => return Err(self.fail()),
-        }
-        self.group.append(bytes)
+    /// The declared payload size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// The number of missing bytes.
@@ -218,26 +236,66 @@ impl FrameProducer {
         self.remaining
     }
 
+    /// Appends bytes to the frame by copying them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongSize`] past the declared size, which aborts the group; the reason if the group
+    /// was aborted before.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.advance(bytes.len())?;
+        let GroupProducer { group, wakes, .. } = &mut self.group;
+        group.write(wakes, |state| group.append(state, bytes))
+    }
+
+    /// Appends bytes to the frame. Up to 512 bytes are copied, more are shared.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn write_chunk(&mut self, chunk: impl Into<Bytes>) -> Result<()> {
+        let mut chunk = chunk.into();
+        if chunk.len() as u64 <= SMALL {
+            return self.write(&chunk);
+        }
+        self.advance(chunk.len())?;
+        let GroupProducer { group, wakes, .. } = &mut self.group;
+        // The chunk outlives the lock if it is not taken, because dropping it may run foreign code.
+        group.write(wakes, |state| group.append_shared(state, &mut chunk))
+    }
+
+    /// Counts bytes that are written.
+    fn advance(&mut self, len: usize) -> Result<()> {
+        match self.remaining.checked_sub(len as u64) {
+            Some(remaining) => self.remaining = remaining,
+            None => return Err(self.fail()),
+        }
+        Ok(())
+    }
+
     /// Checks that the frame is complete.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongSize`] if bytes are missing, which aborts the group.
-    pub fn finish(mut self) -> Result<()> {
+    /// [`Error::WrongSize`] if bytes are missing, which aborts the group; the reason if the group was
+    /// aborted before.
+    pub fn finish(&mut self) -> Result<()> {
         if self.remaining == 0 { Ok(()) } else { Err(self.fail()) }
     }
 
     /// Aborts the frame, and with it its group: readers get `error` after the frames before this one. It does
     /// nothing if the group has ended.
-    pub fn abort(mut self, error: Error) {
-        self.remaining = 0;
+    pub fn abort(&mut self, error: Error) {
         self.group.abort(error);
     }
 
+    /// Aborts the group unless it has ended before, and returns the reason for its end.
     fn fail(&mut self) -> Error {
-        self.remaining = 0;
         self.group.abort(Error::WrongSize);
-        Error::WrongSize
+        match self.group.try_closed() {
+            Poll::Ready(Err(error)) => error,
+            _ => Error::WrongSize,
+        }
     }
 }
 

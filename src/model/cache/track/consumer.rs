@@ -234,6 +234,11 @@ impl TrackConsumer {
         self.reader.shared.account.stats()
     }
 
+    /// The highest sequence that the track ever had.
+    pub fn latest(&self) -> Option<u64> {
+        self.next_sequence().checked_sub(1)
+    }
+
     /// The group with the highest sequence at the moment. The position of the reader does not
     /// change.
     pub fn latest_group(&self) -> Option<GroupConsumer> {
@@ -289,6 +294,16 @@ impl TrackConsumer {
         let max_age =
             u64::try_from(self.reader.cursor.want.max_age.as_micros()).unwrap_or(u64::MAX);
         newest.units().checked_sub(timescale.from_micros(max_age)).map(Timestamp::new)
+    }
+
+    /// Whether the track has ended, in any way. Groups may be left to read.
+    pub fn is_closed(&self) -> bool {
+        closed(&lock(&self.reader.shared.state)).is_ready()
+    }
+
+    /// Whether both handles read the same track.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.shared(), other.shared())
     }
 
     /// The sequence before which the track ended, if it ended cleanly.
@@ -549,7 +564,7 @@ impl TrackConsumer {
         let TrackReader { shared, extras, .. } = &mut *self.reader;
         let found = extras.get_or_insert_default().fetcher.poll(shared, waker, sequence, priority);
         match found {
-            Poll::Ready(Ok(group)) if group.is_open() && self.comes_from_peer() => {
+            Poll::Ready(Ok(group)) if !group.is_closed() && self.comes_from_peer() => {
                 Poll::Ready(Err(crate::Error::Unroutable))
             }
             found => found,

@@ -8,7 +8,7 @@ use super::pending_fetches::FetchAnswer;
 use super::state::{TrackShared, TrackState};
 use super::weak::WeakTrack;
 use crate::Error;
-use crate::model::base::{DeferredWakes, Result, WaitSlot, count, impl_debug, lock, wait};
+use crate::model::base::{DeferredWakes, Result, WaitSlot, count, impl_debug, lock, wait, wait_on};
 use crate::model::cache::group::{
     CachedGroup, FrameProducer, GroupConsumer, GroupForm, GroupProducer,
 };
@@ -47,33 +47,24 @@ impl TrackDynamic {
         Arc::as_ptr(&self.shared).addr()
     }
 
-    fn pop(&self, state: &mut TrackState) -> Option<GroupRequest> {
-        let (sequence, open) = state.fetches.pop()?;
-        let (shared, answer) = (self.shared.clone(), open.answer.clone());
-        let (priority, slot) = (open.priority, WaitSlot::default());
-        Some(GroupRequest { shared, sequence, priority, answer, slot })
-    }
-
     /// Returns what `next` finds, now or when something new arrives.
     fn wait<T>(
         &mut self,
         waker: Option<&Waker>,
-        next: impl FnOnce(&Self, &mut TrackState) -> Poll<T>,
+        next: impl FnOnce(&Arc<TrackShared>, &mut TrackState) -> Poll<T>,
     ) -> Poll<T> {
-        let waker = waker.cloned();
-        // Declared before the guard, so that it is dropped after the lock is released.
-        let _displaced;
-        let mut state = lock(&self.shared.state);
-        let next = next(self, &mut state);
-        if next.is_pending() {
-            _displaced = waker
-                .and_then(|waker| state.fetches.handler_waiters.register(&mut self.slot, waker));
-        }
-        next
+        let Self { shared, slot, .. } = self;
+        wait_on(
+            &shared.state,
+            waker,
+            slot,
+            |state| &mut state.fetches.handler_waiters,
+            |state| next(shared, state),
+        )
     }
 
     fn request(&mut self, waker: Option<&Waker>) -> Poll<Result<GroupRequest>> {
-        self.wait(waker, |this, state| match (this.pop(state), &state.abort) {
+        self.wait(waker, |shared, state| match (GroupRequest::next(shared, state), &state.abort) {
             (Some(request), _) => Poll::Ready(Ok(request)),
             (None, Some(error)) => Poll::Ready(Err(error.clone())),
             (None, None) => Poll::Pending,
@@ -96,16 +87,17 @@ impl TrackDynamic {
         &mut self,
         waker: Option<&Waker>,
     ) -> Poll<Option<(UpstreamFetch, u8)>> {
-        self.wait(waker, |this, state| {
-            if let Some(part) = this.session.and_then(|session| state.partials.take(session)) {
-                let partial = PartialGroup { track: WeakTrack::new(&this.shared), part };
+        let session = self.session;
+        self.wait(waker, |shared, state| {
+            if let Some(part) = session.and_then(|session| state.partials.take(session)) {
+                let partial = PartialGroup { track: WeakTrack::new(shared), part };
                 let priority = state.demand.combined().map_or(0, |want| want.priority);
                 return Poll::Ready(Some((UpstreamFetch::PartialGroup(partial), priority)));
             }
             // A session that can't fetch refuses the request. So it does not take one that another
             // session can serve.
-            let takes = this.session.is_some() || !state.partials.has_sessions();
-            if let Some(request) = takes.then(|| this.pop(state)).flatten() {
+            let takes = session.is_some() || !state.partials.has_sessions();
+            if let Some(request) = takes.then(|| GroupRequest::next(shared, state)).flatten() {
                 let priority = request.priority();
                 return Poll::Ready(Some((UpstreamFetch::Group(request), priority)));
             }
@@ -166,6 +158,13 @@ pub struct GroupRequest {
 }
 
 impl GroupRequest {
+    /// The oldest request that was not handed out.
+    fn next(shared: &Arc<TrackShared>, state: &mut TrackState) -> Option<Self> {
+        let (sequence, open) = state.fetches.pop()?;
+        let (shared, answer) = (shared.clone(), open.answer.clone());
+        Some(Self { shared, sequence, priority: open.priority, answer, slot: WaitSlot::default() })
+    }
+
     /// The track that the group belongs to.
     pub(crate) fn track(&self) -> WeakTrack {
         WeakTrack::new(&self.shared)

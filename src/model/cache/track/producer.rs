@@ -382,6 +382,16 @@ impl TrackProducer {
         lock(&self.shared.state).cached.next_sequence().checked_sub(1)
     }
 
+    /// Whether the track has ended, in any way. Open groups can still be written after a clean end.
+    pub fn is_closed(&self) -> bool {
+        closed(&lock(&self.shared.state)).is_ready()
+    }
+
+    /// Whether both handles write the same track.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Bytes that the track holds in memory: payload and the memory needed to manage it.
     pub fn cached_bytes(&self) -> u64 {
         self.shared.account.used()
@@ -589,7 +599,7 @@ impl TrackProducer {
     }
 
     fn end(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
-        follow(&self.shared, &mut self.slot, waker, closed)
+        follow(&self.shared, &mut self.slot, waker, |state| closed(state))
     }
 
     wait! {

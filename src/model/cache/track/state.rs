@@ -342,7 +342,7 @@ pub(super) fn follow<T>(
     wait_on(&shared.state, waker, slot, |state| &mut state.status_waiters, ready)
 }
 
-pub(super) fn closed(state: &mut TrackState) -> Poll<Result<()>> {
+pub(super) fn closed(state: &TrackState) -> Poll<Result<()>> {
     match &state.abort {
         Some(error) => Poll::Ready(Err(error.clone())),
         None if state.end.is_some() => Poll::Ready(Ok(())),

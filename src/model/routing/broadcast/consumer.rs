@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use super::state::{BroadcastShared, DeferredDrops, Waiter};
 use super::upstreams::{FailedUpstreams, UpstreamRequest};
 use crate::model::base::sync::atomic::Ordering;
-use crate::model::base::{DeferredWakes, Horizon, Result, Route, impl_debug, wait};
+use crate::model::base::{DeferredWakes, Horizon, Result, Route, change, impl_debug, wait};
 use crate::model::cache::{KeepAlive, TrackConsumer, TrackProducer, TrackShared, TrackStats};
 use crate::model::routing::registration::Registration;
 use crate::{Error, Path, Subscription};
@@ -190,9 +190,7 @@ impl Drop for BroadcastConsumer {
     fn drop(&mut self) {
         let shared = &self.waiter.shared;
         if self.is_counted && shared.readers.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut wakes = DeferredWakes::default();
-            shared.lock().vacancy_waiters.take(&mut wakes);
-            wakes.wake();
+            change(&shared.state, |state, wakes| state.vacancy_waiters.take(wakes));
         }
     }
 }

@@ -204,6 +204,11 @@ impl BroadcastProducer {
         self.guard.0.occupancy.wait(&mut self.occupancy, waker, false)
     }
 
+    /// Whether the broadcast has ended, in any way.
+    pub fn is_closed(&self) -> bool {
+        self.shared().lock().end.is_some()
+    }
+
     /// Whether both handles publish the same broadcast.
     pub fn is_clone(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.shared(), other.shared())

@@ -10,7 +10,9 @@ use super::upstreams::Upstreams;
 use crate::census::census;
 use crate::model::base::sync::atomic::AtomicUsize;
 use crate::model::base::sync::{Mutex, MutexGuard};
-use crate::model::base::{DeferredWakes, Horizon, Result, Route, WaitSlot, Wakers, lock, wait_on};
+use crate::model::base::{
+    DeferredWakes, Horizon, Result, Route, WaitSlot, Wakers, change, lock, wait_on,
+};
 use crate::model::cache::{
     Account, Cache, Occupancy, TrackConsumer, TrackProducer, TrackShared, TrackStats, WeakTrack,
 };
@@ -308,10 +310,8 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if self.slot.is_used() {
-            let mut state = self.shared.lock();
-            let waker = (self.list)(&mut state).free(&mut self.slot);
-            drop(state);
-            drop(waker);
+            let _freed =
+                change(&self.shared.state, |state, _| (self.list)(state).free(&mut self.slot));
         }
     }
 }
@@ -328,11 +328,11 @@ impl Clone for ProducerGuard {
 
 impl Drop for ProducerGuard {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.producers -= 1;
-        let last = state.producers == 0;
-        drop(state);
-        if last {
+        let was_last = change(&self.0.state, |state, _| {
+            state.producers -= 1;
+            state.producers == 0
+        });
+        if was_last {
             // If the broadcast ended before, that end stands.
             let _ = self.0.end(Err(Error::Dropped));
         }

@@ -10,7 +10,7 @@ use super::consumer::BroadcastConsumer;
 use super::state::{DeferredDrops, Waiter, live_track};
 use super::upstream::Upstream;
 use crate::census::census;
-use crate::model::base::{DeferredWakes, Result, Wakers};
+use crate::model::base::{DeferredWakes, Result, Wakers, change};
 use crate::model::cache::WeakTrack;
 
 /// The largest number of tracks that are visited under one lock.
@@ -117,12 +117,9 @@ impl BroadcastConsumer {
 impl Upstream {
     /// The session offers a track, as long as `name` exists.
     pub(crate) fn offer(&self, name: &Arc<str>) {
-        let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
-        let mut state = self.shared().lock();
+        let mut deferred = DeferredDrops::default();
         let track = ListedTrack::Offered(Arc::downgrade(name));
-        state.listed.push(track, &mut deferred, &mut wakes);
-        drop(state);
-        wakes.wake();
+        change(&self.shared().state, |state, wakes| state.listed.push(track, &mut deferred, wakes));
     }
 }
 

@@ -106,7 +106,7 @@ impl OriginConsumer {
 
     /// A consumer of paths below one of `prefixes` only, relative to [`root`](Self::root), which
     /// reads all announcements from the start. `None` if nothing is left.
-    pub fn scope(&self, prefixes: &[Path]) -> Option<Self> {
+    pub fn scope(&self, prefixes: impl IntoIterator<Item: Into<Path>>) -> Option<Self> {
         let scope = self.reader.scope().narrowed(prefixes)?;
         Some(Self::new(self.shared.clone(), scope))
     }
@@ -126,6 +126,16 @@ impl OriginConsumer {
     /// The prefixes that it sees, relative to [`root`](Self::root).
     pub fn allowed(&self) -> impl Iterator<Item = &Path> {
         self.reader.scope().allowed()
+    }
+
+    /// Whether it sees `path`, relative to [`root`](Self::root).
+    pub fn allows(&self, path: impl Into<Path>) -> bool {
+        self.reader.scope().absolute(&path.into()).is_some()
+    }
+
+    /// Whether both handles belong to the same origin, whatever they see.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Converts instants to the time of the origin.

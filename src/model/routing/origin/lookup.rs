@@ -88,7 +88,7 @@ impl OriginShared {
 
     /// The current time, for a deadline.
     fn stamp(self: &Arc<Self>) -> Instant {
-        self.cache.stamp(&self.epoch, || Arc::downgrade(self) as Weak<dyn CacheMember>)
+        self.cache.stamp(&self.requested_in, || Arc::downgrade(self) as Weak<dyn CacheMember>)
     }
 
     /// Schedules the next deadline in the cache.

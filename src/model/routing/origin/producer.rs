@@ -48,7 +48,7 @@ impl Origin {
         let shared = OriginShared {
             hop: self.hop,
             member: cache.member_id(),
-            epoch: AtomicU64::new(0),
+            requested_in: AtomicU64::new(0),
             cache,
             clock: Clock::default(),
             state: Mutex::new(state),
@@ -221,7 +221,7 @@ impl OriginProducer {
 
     /// A producer for paths below one of `prefixes` only, relative to [`root`](Self::root). `None`
     /// if nothing is left.
-    pub fn scope(&self, prefixes: &[Path]) -> Option<Self> {
+    pub fn scope(&self, prefixes: impl IntoIterator<Item: Into<Path>>) -> Option<Self> {
         self.scope.narrowed(prefixes).map(|scope| self.with_scope(scope))
     }
 
@@ -241,8 +241,13 @@ impl OriginProducer {
     }
 
     /// Whether it may publish under `path`, relative to [`root`](Self::root).
-    pub fn allows(&self, path: &Path) -> bool {
-        self.scope.absolute(path).is_some()
+    pub fn allows(&self, path: impl Into<Path>) -> bool {
+        self.scope.absolute(&path.into()).is_some()
+    }
+
+    /// Whether both handles belong to the same origin, whatever they are allowed.
+    pub fn is_clone(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Moves the time of the origin forward, never back, and gives up groups that expired and

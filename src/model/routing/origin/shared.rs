@@ -7,7 +7,7 @@ use super::broadcast_requests::BroadcastRequests;
 use crate::census::census;
 use crate::model::base::sync::Mutex;
 use crate::model::base::sync::atomic::AtomicU64;
-use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, lock};
+use crate::model::base::{Clock, DeferredWakes, Route, SUSPECT_TIME, WaitSlot, change, lock};
 use crate::model::cache::{Cache, CacheMember};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::registration::{Registration, RegistrationKind, Registry};
@@ -20,8 +20,8 @@ pub(super) struct OriginShared {
     pub(super) cache: Arc<Cache>,
     /// The id of its deadlines in the cache.
     pub(super) member: u64,
-    /// The epoch of the cache in which a broadcast was last requested.
-    pub(super) epoch: AtomicU64,
+    /// The round of the cache in which a broadcast was last requested.
+    pub(super) requested_in: AtomicU64,
     pub(super) clock: Clock,
     pub(super) state: Mutex<OriginState>,
 }
@@ -95,10 +95,7 @@ impl OriginShared {
 
     /// Removes a reader from the state.
     pub(super) fn forget(&self, reader: &mut TableReader) {
-        let mut state = lock(&self.state);
-        let spare = reader.detach(&mut state.table);
-        drop(state);
-        drop(spare);
+        let _spare = change(&self.state, |state, _| reader.detach(&mut state.table));
     }
 }
 
@@ -142,7 +139,7 @@ impl PathWatch {
 
 census! { OriginState { within: table, requests; plain: producers; } }
 
-census! { OriginShared { within: cache, state; plain: hop, member, epoch, clock; } }
+census! { OriginShared { within: cache, state; plain: hop, member, requested_in, clock; } }
 
 impl CacheMember for OriginShared {
     fn restamp(&self, before: Instant, now: Instant) {

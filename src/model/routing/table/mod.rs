@@ -373,6 +373,13 @@ impl<B> RoutingTable<B> {
 
 census! { RoutingTable<super::broadcast::BroadcastConsumer> { within: entries, changes; plain: version, steps; } }
 
-census! { each PathEntry<super::broadcast::BroadcastConsumer> { counts: announced_to; within: routes; plain: version, changes; } }
+census! { each PathEntry<super::broadcast::BroadcastConsumer> {
+    counts: announced_to;
+    within: routes;
+    plain: version, changes;
+} }
 
-census! { each RouteEntry<super::broadcast::BroadcastConsumer> { within: broadcast; plain: id, first, route, suspect_until; } }
+census! { each RouteEntry<super::broadcast::BroadcastConsumer> {
+    within: broadcast;
+    plain: id, first, route, suspect_until;
+} }

@@ -500,7 +500,7 @@ impl Driver {
     pub(super) fn going_away(&mut self, uri: Box<str>, timeout: Option<Duration>) {
         log::going_away(self.id, &uri);
         self.drain_routes();
-        let goaway = Goaway::default().redirect(uri);
+        let goaway = Goaway::default().uri(uri);
         self.shared.going_away(timeout.into_iter().fold(goaway, Goaway::timeout));
     }
 

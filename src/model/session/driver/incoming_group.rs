@@ -106,7 +106,7 @@ impl IncomingGroup {
     /// Finishes the frame as soon as all its bytes are here.
     fn finish_if_complete(&mut self) -> Result<(), Error> {
         match self.frame.take_if(|frame| frame.remaining() == 0) {
-            Some(frame) => frame.finish(),
+            Some(mut frame) => frame.finish(),
             None => Ok(()),
         }
     }

@@ -77,7 +77,7 @@ const MAX_LATENESS: Duration = Duration::from_millis(100);
 /// // QUIC lost the connection.
 /// driver.handle(now, Input::Closed { error: smoq::Error::Timeout });
 /// while driver.work(now) {}
-/// assert!(driver.closed().is_some());
+/// assert!(driver.close_reason().is_some());
 /// assert!(session.try_closed().is_ready());
 /// # Ok::<(), smoq::Error>(())
 /// ```
@@ -117,6 +117,8 @@ pub struct Driver {
     is_over: bool,
     /// Whether the next piece of work is an event of the machine, if there is one.
     is_peers_turn: bool,
+    /// Whether there may be work that an input caused.
+    has_new_input: bool,
 }
 
 /// The kinds of keys in the ready list. The rest of a key is a slot.
@@ -232,6 +234,7 @@ impl Driver {
             lost_datagrams: 0,
             is_over: false,
             is_peers_turn: false,
+            has_new_input: false,
         }
     }
 
@@ -259,6 +262,7 @@ impl Driver {
     /// Hands in what the connection did; see [`Machine::handle`](crate::machine::Machine::handle).
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.advance_clock(now);
+        self.has_new_input = true;
         // Adapters report the path in every turn. Only changes that matter are recorded and handled.
         let is_noise = |path: &NetworkPath| !path.is_news_to(&self.machine.network_path());
         if !matches!(&input, Input::NetworkPath(path) if is_noise(path)) {
@@ -266,13 +270,13 @@ impl Driver {
         }
     }
 
-    /// Handles the deadlines that have passed, after the inputs of a turn were handled and
-    /// [`work`](Self::work) has nothing to do. Returns whether there was one.
+    /// Handles the deadlines that have passed, after the inputs of a turn were handled. Returns whether there was one.
+    /// [`Work`](Self::work) that these inputs caused and that is left is done first.
     ///
-    /// `more` says that more input is waiting, because the turn ended early. Then deadlines wait for
-    /// it, for 100 ms at most: a peer whose data arrived in time must not time out because this
-    /// process was busy.
+    /// `more` says that the turn ended early, so that more input or work is waiting. Then deadlines wait for it, for
+    /// 100 ms at most: a peer whose data arrived in time must not time out because this process was busy.
     pub fn end_turn(&mut self, now: Instant, more: bool) -> bool {
+        while !more && self.has_new_input && self.work(now) {}
         if self.poll_timeout().is_none_or(|at| at > now) {
             self.late_since = None;
             return false;
@@ -286,9 +290,7 @@ impl Driver {
         true
     }
 
-    /// Time passed; see [`Machine::handle_timeout`](crate::machine::Machine::handle_timeout). It
-    /// also moves the clocks of the origins forward. Adapters call [`end_turn`](Self::end_turn).
-    pub fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         for cache in self.caches() {
             cache.advance(now);
@@ -339,6 +341,7 @@ impl Driver {
         if !self.is_peers_turn && self.follow_machine() {
             return true;
         }
+        self.has_new_input = false;
         if self.outbox.announcing.take_left_out() {
             log::broke(self.id, "announcements", &Error::Limit(LimitKind::SentAnnouncements));
         }
@@ -397,7 +400,8 @@ impl Driver {
         self.machine.poll_write(&mut self.outbox)
     }
 
-    /// The deadline by which to call [`Driver::handle_timeout`].
+    /// When the next turn is due if nothing happens before: [`end_turn`](Self::end_turn) handles the deadline. `None`:
+    /// there is no deadline.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.publish_stats();
         let queried = self.queried.front().map(|(until, _)| *until);
@@ -464,15 +468,10 @@ impl Driver {
         self.machine.read_limit(id)
     }
 
-    /// Why the session is over, as soon as its handles know. It is the same as [`Session::closed`],
-    /// for a caller without a handle.
-    pub fn closed(&self) -> Option<CloseReason> {
+    /// Why the session is over, as [`Session::closed`] returns it; `None` while it runs. Nothing follows but the last
+    /// [`Action::Close`].
+    pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared.close_reason().map(CloseReason::from)
-    }
-
-    /// Whether the session is over. Nothing follows but the last [`Action::Close`].
-    pub fn is_closed(&self) -> bool {
-        self.machine.is_closed()
     }
 
     // ---- events of the peer ------------------------------------------------------------------
@@ -698,8 +697,8 @@ impl_debug! { Driver, it => machine: &it.machine }
 census! { Driver {
     counts: ready, queried, waiting;
     within: machine, outbox, inbox, shared, decisions;
-    plain: version, id, now, late_since, publish, peer, is_leaving, draining, retained, close_timeout, path_bytes, requests, probing,
-        lost_datagrams, is_over, is_peers_turn;
+    plain: version, id, now, late_since, publish, peer, is_leaving, draining, retained, close_timeout,
+        path_bytes, requests, probing, lost_datagrams, is_over, is_peers_turn, has_new_input;
 } }
 
 #[cfg(any(test, feature = "sim"))]

@@ -73,7 +73,7 @@ impl Driver {
                 let waker = self.ready.waker(ready_key(WAITING, slot as u32));
                 let (broadcast, track) = (broadcast.clone(), Box::<str>::from(track));
                 if let TrackRequestKind::Subscribe(_) = kind {
-                    self.outbox.has.wait(broadcast.clone(), track.clone(), slot);
+                    self.outbox.peer_tracks.wait(broadcast.clone(), track.clone(), slot);
                 }
                 let waiting = WaitingRequest { request, broadcast, track, kind, pending, waker };
                 self.waiting.insert(slot, waiting);
@@ -100,7 +100,7 @@ impl Driver {
         slot: usize,
     ) -> Option<(RequestKey, Box<str>, TrackRequestKind)> {
         let WaitingRequest { request, broadcast, track, kind, .. } = self.waiting.remove(&slot)?;
-        self.outbox.has.stop_waiting(broadcast, track.clone(), slot);
+        self.outbox.peer_tracks.stop_waiting(broadcast, track.clone(), slot);
         Some((request, track, kind))
     }
 

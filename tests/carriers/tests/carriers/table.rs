@@ -176,7 +176,7 @@ async fn a_lost_peer_is_noticed<T: Tested + Send + 'static>(versions: Versions) 
 
 async fn the_peer_is_asked_to_go_away<T: Tested + Send + 'static>(versions: Versions) {
     let (mut drivings, mut near, far) = pair_on(pair::<T>(&versions).await, &versions);
-    far.session.go_away(Goaway::default().redirect("moqt://other.example")).unwrap();
+    far.session.go_away(Goaway::default().uri("moqt://other.example")).unwrap();
     let goaway = drivings.run(near.session.going_away()).await.unwrap();
     assert_eq!(goaway.uri.as_deref(), Some("moqt://other.example"));
     drop(near.session);

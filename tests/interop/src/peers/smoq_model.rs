@@ -110,7 +110,7 @@ pub(super) fn link(session: smoq::Session) -> Link {
         session_failure(&reason.err().unwrap_or(Error::SessionClosed))
     };
     let go_away = move |uri: &str, timeout| {
-        let goaway = smoq::Goaway::default().redirect(uri).timeout(timeout);
+        let goaway = smoq::Goaway::default().uri(uri).timeout(timeout);
         leaving.go_away(goaway).map_err(|err| session_failure(&err))
     };
     let going_away = move || -> super::link::GoingAway {

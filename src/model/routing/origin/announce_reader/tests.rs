@@ -382,7 +382,7 @@ fn a_broadcast_published_elsewhere_keeps_its_route() {
 fn a_prefix_that_is_not_allowed_shows_nothing() {
     let origin = origin();
     let _broadcast = origin.create_broadcast("room/a").unwrap();
-    let consumer = origin.consume().scope(&[Path::new("hall")]).unwrap();
+    let consumer = origin.consume().scope(["hall"]).unwrap();
     let mut reader = consumer.reader(&Path::new("room"), within(0), AnnounceFilter::default());
     assert_eq!(
         (
@@ -406,9 +406,9 @@ fn lookups_leave_no_entries() {
         assert!(consumer.try_announced_broadcast(path.as_str()).is_pending());
         assert!(route(&consumer, &path, within(0)).is_none());
         assert_eq!(count(&mut consumer.reader(&path, within(0), AnnounceFilter::default())), 0);
-        let deeper = consumer.scope(std::slice::from_ref(&path)).unwrap();
+        let deeper = consumer.scope([&path]).unwrap();
         assert!(deeper.with_root(&path).unwrap().clone().try_announced().is_pending());
-        assert!(origin.with_root(&path).unwrap().scope(&[path]).is_some());
+        assert!(origin.with_root(&path).unwrap().scope([&path]).is_some());
     }
     let sizes = || lock(&origin.shared.state).table.sizes();
     assert_eq!(sizes(), (1, 0, 0));
