@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! game_loop [SECONDS]
-//! game_loop --browser ADDR [SECONDS]
+//! game_loop --browser ADDR [--wss] [SECONDS]
 //! ```
 //!
 //! With `--browser` it is another game: still one thread, which also serves a page at `http://ADDR`. Browsers that open
@@ -57,6 +57,9 @@ struct Options {
     /// Serves a page at http://ADDR whose visitors join the game; port 0 lets the system choose one, which is printed
     #[arg(long, value_name = "ADDR")]
     browser: Option<SocketAddr>,
+    /// Visitors with `?ws` join by wss://, with the same self-signed certificate, which their browsers must trust
+    #[arg(long, requires = "browser")]
+    wss: bool,
 }
 
 fn main() -> ExitCode {
@@ -70,7 +73,7 @@ fn run(options: Options) -> Result<()> {
     }
     let frames = options.seconds.map(|seconds| seconds.saturating_mul(60));
     if let Some(address) = options.browser {
-        return browser::run(address, frames, &stop);
+        return browser::run(address, options.wss, frames, &stop);
     }
     play(frames.unwrap_or(180), &stop)
 }

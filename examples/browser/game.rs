@@ -15,7 +15,7 @@ use smoq::{
     BroadcastProducer, GroupProducer, Origin, OriginConsumer, Path, Server, Session, Subscription,
     Track, TrackConsumer, TrackProducer,
 };
-use smoq_blocking::smoq_quic::Identity;
+use smoq_blocking::smoq_quic::{Identity, tls};
 use smoq_blocking::{Budget, ConnectionId, Endpoint, Event, config};
 
 use crate::clock::Ticks;
@@ -29,8 +29,13 @@ const BUDGET: Budget = Budget::time(Duration::from_millis(3));
 const ASLEEP: u64 = 60 * 10;
 
 /// Plays until `stop` is set, or for so many frames.
-pub(crate) fn run(address: SocketAddr, frames: Option<u64>, stop: &AtomicBool) -> Result<()> {
-    let mut game = Game::new(address)?;
+pub(crate) fn run(
+    address: SocketAddr,
+    is_wss: bool,
+    frames: Option<u64>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let mut game = Game::new(address, is_wss)?;
     while frames.is_none_or(|frames| game.number < frames) && !stop.load(Ordering::Relaxed) {
         game.frame()?;
     }
@@ -53,20 +58,24 @@ struct Game {
 }
 
 impl Game {
-    fn new(address: SocketAddr) -> Result<Self> {
+    fn new(address: SocketAddr, is_wss: bool) -> Result<Self> {
         let (here, there) = (Origin::default().produce(), Origin::default().produce());
         let server = Server::new().with_publish(here.consume()).with_consume(there.clone());
         let identity = Identity::self_signed(["localhost"])?;
-        let tls = config::server(&identity, server.versions())?;
+        let quic = config::server(&identity, server.versions())?;
         let any = SocketAddr::new(address.ip(), 0);
-        let mut net = Endpoint::bind(any, tls, &server)
+        let mut net = Endpoint::bind(any, quic, &server)
             .with_context(|| format!("can't listen on {address}"))?;
         let listener = TcpListener::bind(any)?;
+        let scheme = if is_wss { "https" } else { "http" };
         let session = serde_json::json!({
             "url": format!("https://{}/", net.local_addr()?),
             "fingerprint": identity.fingerprint().to_string(),
-            "webSocket": format!("http://{}/", listener.local_addr()?),
+            "webSocket": format!("{scheme}://{}/", listener.local_addr()?),
         });
+        if is_wss {
+            net.set_web_socket_tls(tls::server(&identity, ["http/1.1"])?);
+        }
         net.listen_web_socket(listener, &server)?;
         let pages = Pages::new(address, session.to_string())
             .with_context(|| format!("can't listen on {address}"))?;

@@ -4,9 +4,10 @@ import * as Moq from "@moq/net";
 
 /** The relay has only one version. On WebTransport the page offers only that. */
 async function connect({ address, fingerprint, protocol, carrier }) {
-	if (carrier === "WebSocket") {
+	const scheme = { "ws://": "http", "wss://": "https" }[carrier];
+	if (scheme) {
 		delete globalThis.WebTransport;
-		return await Moq.Connection.connect(new URL(`http://${address}/`));
+		return await Moq.Connection.connect(new URL(`${scheme}://${address}/`));
 	}
 	return await Moq.Connection.connect(new URL(`https://${address}/`), {
 		webtransport: { serverCertificateHashes: [{ value: fingerprint }], protocols: [protocol] },

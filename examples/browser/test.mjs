@@ -14,17 +14,22 @@ const WAIT = { timeout: 30_000 };
 /** A test that hangs fails. */
 const LIMIT = { timeout: 90_000 };
 
-let browser;
+/** The second one trusts every certificate: a page can't name that of a WebSocket, as it does for WebTransport. */
+let browser, trusting;
 before(async () => {
-	browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+	const launch = (...args) =>
+		chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
+	browser = await launch();
+	trusting = await launch("--ignore-certificate-errors");
 });
+const newPage = (carrier, options) => (carrier === "wss://" ? trusting : browser).newPage(options);
 /** Processes and servers that a test that failed may have left, which would keep this one alive. */
 const children = [];
 const servers = [];
 after(async () => {
 	for (const child of children) child.kill("SIGKILL");
 	for (const server of servers) server.close().closeAllConnections();
-	await browser.close();
+	await Promise.all([browser.close(), trusting.close()]);
 });
 
 /** Chromium's process for a page crashes once in a while. Then the test runs again. */
@@ -75,17 +80,22 @@ async function serve(file) {
 
 const until = (page, condition) => page.waitForFunction(condition, undefined, WAIT);
 
-for (const [carrier, query] of [["WebTransport", ""], ["WebSocket", "?ws"]]) {
+for (const [carrier, query, ...options] of [
+	["WebTransport", ""],
+	["ws://", "?ws"],
+	["wss://", "?ws", "--wss"],
+]) {
 	pageTest(`visitors of a blocking game loop see it move, move in it, and return by ${carrier}`, async () => {
-		const game = await start("game_loop", ["--browser", "127.0.0.1:0"], /^open (\S+)/);
-		const page = await browser.newPage({ viewport: { width: 720, height: 620 } });
+		const game = await start("game_loop", ["--browser", "127.0.0.1:0", ...options], /^open (\S+)/);
+		const page = await newPage(carrier, { viewport: { width: 720, height: 620 } });
 		const sockets = [];
 		page.on("websocket", (socket) => sockets.push(socket.url()));
 		await page.goto(game.found[0] + query);
 		await until(page, () => seen.frames > 30);
 		const bots = await page.evaluate(() => seen.bots);
 		assert.equal(bots.length, 8);
-		assert.equal(sockets.length, carrier === "WebSocket" ? 1 : 0);
+		assert.equal(sockets.length, carrier === "WebTransport" ? 0 : 1);
+		for (const socket of sockets) assert.ok(socket.startsWith(carrier), socket);
 		await page.waitForFunction(([x]) => seen.bots[0][0] !== x, bots[0], WAIT);
 		await until(page, () => /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(seen.clock));
 
@@ -124,7 +134,8 @@ const VERSIONS = {
 const WEB_SOCKET = Object.keys(VERSIONS).filter((version) => version !== "moq-transport-19");
 const MATRIX = [
 	...Object.keys(VERSIONS).map((version) => ["WebTransport", version]),
-	...WEB_SOCKET.map((version) => ["WebSocket", version]),
+	...WEB_SOCKET.map((version) => ["ws://", version]),
+	...WEB_SOCKET.map((version) => ["wss://", version]),
 ];
 
 for (const [carrier, version] of MATRIX) {
@@ -138,7 +149,7 @@ for (const [carrier, version] of MATRIX) {
 				? ["text/javascript", script]
 				: ["text/html", '<script type="module" src="/matrix.js"></script>'],
 		);
-		const page = await browser.newPage();
+		const page = await newPage(carrier);
 		await page.goto(url);
 		await until(page, () => globalThis.roundTrip);
 		const how = { address, fingerprint, protocol: VERSIONS[version], carrier };

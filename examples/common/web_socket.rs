@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use qmux::ws::tokio_tungstenite::{WebSocketStream, client_async};
+use qmux::ws::tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use qmux::ws::tungstenite::client::IntoClientRequest;
 use qmux::ws::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use qmux::ws::tungstenite::protocol::WebSocketConfig;
 use qmux::ws::{KeepAlive, Upgraded};
 use smoq::Versions;
 use smoq_quinn::smoq_quic::rustls::pki_types::ServerName;
@@ -29,6 +30,11 @@ pub(crate) type BoxStream = Box<dyn Stream>;
 pub(crate) fn protocols(versions: &Versions) -> impl Iterator<Item = String> + '_ {
     let of = |alpn| ["qmux-02", "qmux-01", "qmux-00"].map(|format| format!("{format}.{alpn}"));
     versions.alpns().flat_map(of)
+}
+
+/// tungstenite reserves 128 KiB for what it reads, for each connection. A record of `qmux` has 16.
+pub(crate) fn config() -> Option<WebSocketConfig> {
+    Some(WebSocketConfig::default().read_buffer_size(32 << 10))
 }
 
 /// The statistics of a socket, where the system has some.
@@ -86,7 +92,7 @@ pub(crate) async fn dial(
     let mut request = format!("{scheme}://{authority}/{path}").into_client_request()?;
     let offered = protocols(versions).collect::<Vec<_>>().join(", ");
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, offered.parse()?);
-    let (socket, response) = client_async(request, stream).await?;
+    let (socket, response) = client_async_with_config(request, stream, config()).await?;
     let protocol = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
     let protocol = protocol.context("the server chose no protocol")?.to_str()?;
     Ok(Reliable(configured(socket, protocol, stats).connect()))

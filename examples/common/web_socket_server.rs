@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use qmux::ws::tokio_tungstenite::accept_hdr_async;
+use qmux::ws::tokio_tungstenite::accept_hdr_async_with_config;
 use qmux::ws::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use qmux::ws::tungstenite::http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
 use qmux::ws::tungstenite::http::{HeaderValue, StatusCode};
@@ -12,7 +12,7 @@ use smoq_web_transport::Reliable;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::peer::web_socket::{BoxStream, Carrier, configured, protocols, stats};
+use crate::peer::web_socket::{BoxStream, Carrier, config, configured, protocols, stats};
 
 /// How long a client has for TLS and HTTP.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ async fn handshake(
         agreed = Some((protocol, http_request(request)));
         Ok(response)
     };
-    let socket = accept_hdr_async(stream, choose).await?;
+    let socket = accept_hdr_async_with_config(stream, choose, config()).await?;
     let (protocol, request) = agreed.context("the request was not read")?;
     Ok((Reliable(configured(socket, &protocol, stats).accept()), request))
 }
