@@ -1,7 +1,7 @@
 //! A minimal executor, alone in the process: no tokio, no smol, no thread. It runs the async API of smoq,
 //! while smoq-blocking steps the network in between.
 //!
-//! `cargo run --example custom_executor -- [GROUPS]`
+//! `cargo run --example custom_executor -- [FRAMES]`
 
 #[path = "common/report.rs"]
 mod report;
@@ -23,9 +23,9 @@ use smoq_blocking::{Budget, Endpoint, Event, config};
 #[derive(Parser)]
 #[command(name = "custom_executor", version)]
 struct Options {
-    /// How many groups to send
+    /// How many frames to send
     #[arg(default_value_t = 10)]
-    groups: u64,
+    frames: u64,
 }
 
 /// Tasks, and the list of those that were woken. Only these are polled.
@@ -67,11 +67,11 @@ impl<'a> Executor<'a> {
 }
 
 fn main() -> ExitCode {
-    report::exit_code(run(Options::parse().groups))
+    report::exit_code(run(Options::parse().frames))
 }
 
-fn run(groups: u64) -> Result<()> {
-    // One socket that listens and dials itself, so the groups below cross a real UDP socket twice.
+fn run(frames: u64) -> Result<()> {
+    // One socket that listens and dials itself, so the frames below cross a real UDP socket twice.
     let (published, received) = (Origin::default().produce(), Origin::default().produce());
     let server = Server::new().with_publish(published.consume());
     let client = Client::new().with_consume(received.clone());
@@ -85,8 +85,8 @@ fn run(groups: u64) -> Result<()> {
 
     let mut broadcast = published.create_broadcast("clock")?;
     let mut executor = Executor::default();
-    executor.spawn(publish(broadcast.create_track(Track::new("ticks"))?, groups));
-    executor.spawn(subscribe(received.consume(), groups));
+    executor.spawn(publish(broadcast.create_track(Track::new("ticks"))?, frames));
+    executor.spawn(subscribe(received.consume(), frames));
 
     let waker = net.waker();
     while !executor.run_woken()? {
@@ -108,26 +108,30 @@ fn run(groups: u64) -> Result<()> {
     Ok(())
 }
 
-async fn publish(mut track: TrackProducer, groups: u64) -> Result<()> {
+async fn publish(mut track: TrackProducer, frames: u64) -> Result<()> {
     track.used().await?;
-    for number in 0..groups {
-        track.write_frame(number, format!("tick {number}"))?;
+    // The frames of a group arrive in order. Groups may overtake each other.
+    let mut group = track.append_group()?;
+    for number in 0..frames {
+        group.write_frame(number, format!("tick {number}"))?;
     }
+    group.finish()?;
     track.finish()?;
     track.unused().await?;
     Ok(())
 }
 
-async fn subscribe(mut origin: OriginConsumer, groups: u64) -> Result<()> {
+async fn subscribe(mut origin: OriginConsumer, frames: u64) -> Result<()> {
     let broadcast = origin.announced_broadcast("clock").await;
     let broadcast = broadcast.context("the origin has ended")?;
-    let want = Subscription::default().ordered(true).max_age(Duration::MAX);
-    let mut track = broadcast.subscribe_track("ticks", want)?;
+    let mut track = broadcast.subscribe_track("ticks", Subscription::default())?;
     let mut seen = 0;
-    while let Some(frame) = track.read_frame().await.context("the track was aborted")? {
-        println!("{}", String::from_utf8_lossy(frame.payload()));
-        seen += 1;
+    while let Some(mut group) = track.recv_group().await.context("the track was aborted")? {
+        while let Some(frame) = group.read_frame().await.context("the group was aborted")? {
+            println!("{}", String::from_utf8_lossy(frame.payload()));
+            seen += 1;
+        }
     }
-    ensure!(seen == groups, "received {seen} groups instead of {groups}");
+    ensure!(seen == frames, "received {seen} frames instead of {frames}");
     Ok(())
 }

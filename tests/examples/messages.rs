@@ -50,7 +50,7 @@ fn help_lists_all_options() {
         ("replay", &["TRACE", "--qlog", "--steps"]),
         ("demo", &["FILE"]),
         ("game_loop", &["SECONDS"]),
-        ("custom_executor", &["GROUPS"]),
+        ("custom_executor", &["FRAMES"]),
     ] {
         for help in ["--help", "-h"] {
             let ended = run(name, &[help]);

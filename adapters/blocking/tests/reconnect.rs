@@ -193,7 +193,7 @@ fn a_redirect_is_followed_if_the_application_allows_it() {
         world.track.write_frame(1, "x").unwrap();
         assert_eq!(world.read(&mut reader), 1);
         let leaving = world.session(0);
-        leaving.go_away(Goaway::default().redirect(&*to)).unwrap();
+        leaving.go_away(Goaway::default().uri(&*to)).unwrap();
         match world.next() {
             Event::GoingAway { goaway, redirect, .. } => {
                 assert_eq!((redirect, goaway.uri.as_deref()), (expected, Some(&*to)));

@@ -223,7 +223,7 @@ async fn redirected(world: &mut World, follows: bool, to: &str, expected: Redire
     world.track.write_frame(1, "x").unwrap();
     assert_eq!(read(&mut reader).await, 1);
     let leaving = near.sessions.recv().await.unwrap();
-    leaving.go_away(Goaway::default().redirect(to)).unwrap();
+    leaving.go_away(Goaway::default().uri(to)).unwrap();
     match dialing.next().await {
         SessionEvent::GoingAway { url, goaway, redirect, .. } => {
             assert_eq!((url, redirect), (first.clone(), expected));

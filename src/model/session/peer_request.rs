@@ -85,7 +85,8 @@ impl PeerRequest {
         self.decide(Ok(()));
     }
 
-    /// Refuses the request with the code of `error`.
+    /// Refuses the request with the [code](Error::stream_code) of `error`. moq-lite has no code for
+    /// [`Error::Unauthorized`], which arrives as [`Error::SessionClosed`] there. [`Error::App`] arrives as it is.
     pub fn reject(mut self, error: Error) {
         self.decide(Err(error));
     }

@@ -138,7 +138,7 @@ fn leaving(redial: &mut Redial, now: &mut Instant, goaway: &Goaway) -> Redirect 
 
 #[test]
 fn a_redirect_is_followed_only_if_the_application_allows_it() {
-    let to = |uri: &str| Goaway::default().redirect(uri);
+    let to = |uri: &str| Goaway::default().uri(uri);
     let allowed = |url: &Url| url.host().ends_with(".example");
     for (follows, goaway, expected, url) in [
         (true, to("moqt://new.example/x"), Redirect::Followed, "moqt://new.example/x"),
@@ -162,7 +162,7 @@ fn a_redirect_is_followed_only_if_the_application_allows_it() {
 #[test]
 fn the_url_of_a_redirect_is_used_until_it_fails() {
     let new: Url = "moqt://new.example".parse().unwrap();
-    let goaway = Goaway::default().redirect(new.to_string());
+    let goaway = Goaway::default().uri(new.to_string());
     let (mut redial, mut now) = (redial::<2>().follow(|_| true), begin());
     leaving(&mut redial, &mut now, &goaway);
     // That one leaves as well, and names none: it is dialed again.
@@ -190,7 +190,7 @@ fn servers_that_send_a_client_to_each_other_do_not_keep_it_busy() {
     for n in 0..1_000 {
         dial(&mut redial, now);
         redial.connected(now);
-        let other = Goaway::default().redirect(format!("moqt://{}.example", n % 2));
+        let other = Goaway::default().uri(format!("moqt://{}.example", n % 2));
         let (redirect, pause) = redial.going_away(now, &other);
         assert_eq!(redirect, Redirect::Followed);
         redial.left(now);

@@ -438,7 +438,9 @@ impl TrackConsumer {
     }
 
     wait! {
-        /// The next group in increasing sequence. It skips gaps and groups that come late. It also
+        /// The next group in increasing sequence. It skips gaps and groups that come late: the
+        /// newest of several groups is sent first, and once it was returned, the ones before are not.
+        /// Use [`recv_group`](Self::recv_group) to get each group. It also
         /// skips groups that are older than [`Subscription::max_age`], and [counts](Self::skipped)
         /// them. `None` after the last group of a track that ended cleanly.
         ///
@@ -472,7 +474,7 @@ impl TrackConsumer {
 
     wait! {
         /// The first frame of the [next group](Self::next_group) that has one, for tracks with one
-        /// frame in each group. `None` after the last group of a track that ended cleanly.
+        /// frame in each group, of which the newest counts. `None` after the last group of a track that ended cleanly.
         ///
         /// # Errors
         ///
