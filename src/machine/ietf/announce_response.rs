@@ -71,7 +71,8 @@ impl Ietf {
             return;
         }
         response.reader = Some(reader);
-        response.ready = true;
+        // Updates that arrived before this are read first.
+        response.ready = response.tracks.is_none();
         if !response.unsolicited {
             self.write_ok(core, key);
             core.requests.queue_read(key);
@@ -229,6 +230,10 @@ impl Ietf {
         }
         if !is_over {
             let tracks = Some(&mut *response).filter(|it| it.tracks.is_some());
+                if let (Progress::Wait, true) = (&progress, response.reader.is_some()) {
+                    response.ready = true;
+                    core.requests.queue_write(key);
+                }
             if let Some(progress) = self.read_update(core, key, tracks)? {
                 return Ok(progress);
             }

@@ -149,10 +149,15 @@ impl Outbox {
 
     pub(crate) fn update(&mut self, slot: usize, mut want: Subscription) {
         if let Some(serve) = self.serve(slot) {
-            // Groups that were sent are not sent again.
-            serve.floor = want.start.unwrap_or(0);
-            want.start = serve.track.subscription().start;
-            serve.track.update(want);
+            if serve.step == ServePhase::Accept {
+                // Nothing was sent yet.
+                serve.track.update_unread(want);
+            } else {
+                // Groups that were sent are not sent again.
+                serve.floor = want.start.unwrap_or(0);
+                want.start = serve.track.subscription().start;
+                serve.track.update(want);
+            }
             serve.waker.wake_by_ref();
         }
     }

@@ -774,8 +774,9 @@ fn an_update_changes_the_priority_of_a_fetch() {
     for version in EVERY {
         let (mut talk, stream, request) = fetched(version, None);
         talk.lone.end.source.push(token(0), frames()[0].clone());
-        talk.lone.apply(accept(request, 0));
-        talk.written(stream);
+        let (group, info, frames, ends_track) = (token(0), TrackInfo::default(), Some(1), false);
+        talk.lone.apply(Command::AcceptFetch { request, group, info, frames, ends_track });
+        assert!(matches!(talk.written_one(stream), Message::FetchOk(_)));
         let parameters = Parameters { priority: Some(9), ..Parameters::default() };
         let existing = (version < Moqt17).then_some(0);
         talk.send(stream, &Message::RequestUpdate(RequestUpdate { id: 2, existing, parameters }));
