@@ -5,8 +5,8 @@ use alloc::boxed::Box;
 use super::data::ObjectStatus;
 use super::draft::{Draft, FetchForm, RecordForm};
 use super::fields::{
-    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flip, layout,
-    read_id, write_id,
+    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flip, read_id,
+    write_id,
 };
 use super::message::MessageType;
 use super::names::FullName;
@@ -207,15 +207,6 @@ impl Codec for FetchOk {
         self.properties.write(writer, kind, draft)
     }
 }
-
-/// FETCH_CANCEL, up to 16. Later a fetch is cancelled by resetting its stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FetchCancel {
-    /// Request id of the FETCH.
-    pub id: u64,
-}
-
-layout!(FetchCancel { id });
 
 /// The bits in the flags of a record.
 const SUBGROUP_MODE: u64 = 0x03;

@@ -220,7 +220,7 @@ impl Ietf {
     /// Resolves the tokens of a request or an update, and registers and deletes their aliases. If they are no use, the
     /// message is refused (8.9).
     pub(super) fn resolve_tokens(&mut self, message: &mut Message) -> Result<(), DecodeError> {
-        let Some(parameters) = message.parameters_mut() else { return Ok(()) };
+        let Some((_, parameters)) = message.request_mut() else { return Ok(()) };
         match self.tokens.resolve(mem::take(&mut parameters.tokens), false)? {
             None => parameters.unusable = Some(UNKNOWN_AUTH_TOKEN_ALIAS),
             Some(tokens) if has_duplicate(&tokens) => {
