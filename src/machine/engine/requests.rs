@@ -49,6 +49,8 @@ pub(crate) struct Request {
     stopped: Option<Code>,
     /// How many updates of ours the peer has not answered.
     updates: u64,
+    /// It ended, and the peer has not confirmed that.
+    pub(crate) unconfirmed: bool,
     /// How many updates of the peer arrived before its request was answered. `None` after that.
     early_updates: Option<u64>,
 }
@@ -334,10 +336,9 @@ impl Requests {
         }
     }
 
-    /// Discards input, and forgets the request if both halves are over. Returns whether it did.
+    /// Forgets the request if both halves are over. Returns whether it did.
     pub(crate) fn retire(&mut self, key: Key) -> bool {
         let Some(request) = self.slab.get_mut(key) else { return false };
-        request.recv.discard();
         let over = request.recv.is_over() && request.send.is_over();
         if over {
             self.remove(key);
@@ -611,7 +612,8 @@ impl Requests {
 
 census! { each Request {
     within: recv, send;
-    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates, early_updates;
+    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates, unconfirmed,
+        early_updates;
 } }
 census! { Requests {
     counts: by_stream, readable, writable, unopened, waiting_for_room, blocked, incoming;

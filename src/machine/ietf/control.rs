@@ -318,8 +318,7 @@ impl Ietf {
                 Message::RequestError(reply(code))
             }
             // These are over for the peer, or have a stream of their own.
-            Role::Done | Role::EndedSubscription | Role::Control | Role::Published(_) => return,
-            Role::AnnounceResponse(_) => return,
+            Role::Done | Role::Control | Role::Published(_) | Role::AnnounceResponse(_) => return,
             // Its stream was reset, or the peer gave it up.
             Role::IncomingFetch(_) | Role::Join(_) | Role::Fill { .. } => return,
         };

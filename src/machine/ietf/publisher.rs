@@ -160,7 +160,7 @@ impl PublishDialect for Ietf {
         }
         self.forget_id(core, key);
         core.await_confirmation(key);
-        self.set_role(key, Role::EndedSubscription);
+        self.set_role(key, Role::Done);
     }
 
     fn has_datagrams(&self) -> bool {
@@ -238,15 +238,6 @@ impl Ietf {
     pub(super) fn state(&self, order: GroupOrder) -> Parameters {
         let has_order = self.draft.parameters == ParameterForm::Inline;
         Parameters { order: has_order.then_some(order), ..Parameters::default() }
-    }
-
-    /// A subscription that ended cleanly is forgotten when the peer ends its half too.
-    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Read {
-        if core.is_confirmed(key) {
-            self.set_role(key, Role::Done);
-            return self.read_done(core, key);
-        }
-        Ok(Progress::Wait)
     }
 
     /// The application refuses a subscription, or ends one that it accepted.

@@ -151,7 +151,7 @@ impl Ietf {
 
     /// Discards what the peer still sends on a request that is over, and forgets it at the end.
     pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Read {
-        if core.requests.retire(key) {
+        if core.retire(key) {
             *self.role(key) = Role::New;
         }
         Ok(Progress::Wait)

@@ -443,8 +443,7 @@ impl ServedFetch {
     /// The part of a range that there is; `None` if it has no frame.
     fn narrowed(&self, range: FetchRange) -> Option<FetchRange> {
         let newest = self.track.last_position(FramePosition::MAX)?;
-        let back = |back| FramePosition::new((newest.group + 1).saturating_sub(back), 0);
-        let start = range.groups_back.map_or(range.start, back);
+        let start = range.start_before(newest);
         let end = self.track.last_position(range.end).filter(|end| start <= *end);
         // Frames that another publisher may have, and the cache has not, are a gap.
         let is_gap = start <= newest && self.track.may_lack(start.group);
