@@ -401,7 +401,10 @@ impl Outbox {
                         GroupForm::Stream => {
                             Command::Group { request, group, sequence, first_frame: 0 }
                         }
-                        GroupForm::Part => Command::Subgroup { request, group, sequence, subgroup },
+                        GroupForm::Subgroup { priority, ends_group } => {
+                            let subgroup = Subgroup { priority, ends_group, ..subgroup };
+                            Command::Subgroup { request, group, sequence, subgroup }
+                        }
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
