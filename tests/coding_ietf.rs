@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use smoq::coding::ietf::{
     DatagramHead, Draft, FetchObject, FetchRecord, FetchRecords, Filter, Goaway, GroupOrder,
-    Location, Message, MessageType, NOT_SUPPORTED, Namespace, ObjectHead, ObjectStatus, Parameters,
+    Location, Message, MessageType, NOT_SUPPORTED, ObjectHead, ObjectStatus, Parameters,
     PublishNamespace, Redirect, RequestError, RequestOk, Setup, SubgroupHeader, Subscribe,
     SubscribeNamespace, SubscribeOk, TRACK_ENDED, TokenReference, TrackProperties,
     UNSUPPORTED_EXTENSION, UniStream, Unsubscribe, Wanted, frame_message, request_id,
@@ -337,7 +337,7 @@ fn namespaces_may_be_empty_from_17_on() {
     assert_eq!(encode(&publish_namespace(""), Moqt16), Err(at_the_root));
     assert!(encode(&publish_namespace(""), Moqt18).is_ok());
     for version in [Moqt16, Moqt18] {
-        let suffix = Message::Namespace(Namespace::default());
+        let suffix = Message::Namespace(Path::default());
         assert_eq!(encode(&suffix, version).unwrap(), [8, 0, 1, 0]);
         assert!(
             encode(&Message::SubscribeNamespace(SubscribeNamespace::default()), version).is_ok()

@@ -1,20 +1,21 @@
 //! The application decides on single requests of a client, by the same function on all versions.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use smoq::bytes::BytesMut;
 use smoq::coding::ietf::{
-    Draft, Fetch, FetchTarget, Filter, Message, Parameters, RequestUpdate, Setup, Subscribe,
-    SubscribeNamespace, TokenReference,
+    Draft, Fetch, FetchTarget, Filter, Location, Message, Parameters, RequestUpdate, Setup,
+    Subscribe, SubscribeNamespace, TokenReference,
 };
 use smoq::machine::Input;
 use smoq::sim::{Link, Pair};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
     AuthToken, Client, Driver, Error, Instant, LimitKind, Limits, Origin, OriginProducer, Path,
-    PeerRequest, PeerRequestKind, Server, Session, Subscription, TrackConsumer, Version,
+    PeerRequest, PeerRequestKind, Server, Session, Subscription, TrackConsumer, TrackInfo, Version,
 };
 
 type Shared<T> = Arc<Mutex<Vec<T>>>;
@@ -426,5 +427,134 @@ fn a_request_for_tracks_moves_with_its_tokens() {
         ];
         let expected = expected.map(|(prefix, tokens)| (prefix.to_owned(), tokens));
         assert_eq!(judged.take(PeerRequestKind::Tracks), expected, "{version}");
+    }
+}
+
+/// Where a subscription waits: for the decision of the application, for its broadcast, or for its track.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wait {
+    Decision,
+    Broadcast,
+    Track,
+}
+
+/// The priority and the start of a subscription that are in force at the publisher, after updates while it waited, and
+/// whether it asks for a new group. `update` is called with each priority when the subscription waits, and `settle` whenever
+/// something should happen.
+fn updated(
+    wait: Wait,
+    mine: &OriginProducer,
+    late: &Shared<PeerRequest>,
+    settle: &mut impl FnMut(),
+    update: &mut impl FnMut(u8),
+) -> (u8, Option<u64>, bool) {
+    let mut below = mine.dynamic("live").unwrap();
+    settle();
+    let mut update = |settle: &mut dyn FnMut()| {
+        for priority in [5, 9] {
+            update(priority);
+            settle();
+        }
+    };
+    if wait == Wait::Decision {
+        assert!(!late.lock().unwrap().is_empty(), "nobody was asked");
+        update(settle);
+    }
+    std::mem::take(&mut *late.lock().unwrap()).into_iter().for_each(PeerRequest::accept);
+    settle();
+    let Poll::Ready(request) = below.try_requested_broadcast() else { panic!("no request") };
+    if wait == Wait::Broadcast {
+        update(settle);
+    }
+    let broadcast = request.accept();
+    let mut tracks = broadcast.dynamic();
+    settle();
+    let Poll::Ready(Ok(request)) = tracks.try_requested_track() else { panic!("no request") };
+    if wait == Wait::Track {
+        update(settle);
+    }
+    let mut info = TrackInfo::default();
+    info.dynamic_groups = true;
+    let mut track = request.accept(info).unwrap();
+    settle();
+    let want = track.subscription().expect("it is subscribed");
+    (want.priority, want.start, track.try_new_group_requested().is_ready())
+}
+
+/// moq-lite-06, 5.1.2, and moq-transport-22, 9.5: an update counts, wherever its subscription waits.
+#[test]
+fn the_last_update_of_a_waiting_subscription_counts() {
+    let waits = [Wait::Decision, Wait::Broadcast, Wait::Track];
+    for version in Version::ALL.into_iter().chain(Version::WIP) {
+        for (wait, start) in waits.into_iter().flat_map(|wait| [(wait, Some(3)), (wait, None)]) {
+            println!("{version} {wait:?} {start:?}");
+            let mine = Origin::default().produce();
+            let late = Shared::default();
+            let waiting: Shared<PeerRequest> = late.clone();
+            let decide = move |request: PeerRequest| match request.kind() {
+                PeerRequestKind::Announcements => request.accept(),
+                _ => waiting.lock().unwrap().push(request),
+            };
+            let server = Server::new().with_publish(mine.consume());
+            let (mut incoming, server) = server.incoming(version, Instant::ZERO);
+            if let Some(draft) = Draft::of(version) {
+                // This end updates no subscription on these versions, so that the test writes the messages.
+                let mut driver = server;
+                let has_streams = version >= Version::Moqt17;
+                let setup = Setup { max_request_id: 100, solicit: true, ..Setup::default() };
+                let setup = Message::setup(setup, Side::Client, draft);
+                let dir = if has_streams { Dir::Uni } else { Dir::Bi };
+                open(&mut driver, version, dir, 0, setup);
+                assert_eq!(incoming.try_ready(), Poll::Ready(Ok(())));
+                let _session = incoming.with_decisions(decide).accept();
+                while driver.work(Instant::ZERO) {}
+                let from = |group| Some(Filter::From(Location::new(group, 0)));
+                let new_group = Some(3).filter(|_| version > Version::Moqt14);
+                let first = Parameters {
+                    filter: from(8),
+                    priority: Some(1),
+                    new_group,
+                    ..Parameters::default()
+                };
+                open(&mut driver, version, Dir::Bi, 0, subscribe(0, "video", first));
+                let driver = RefCell::new(driver);
+                // Any other filter than one with numbers has no start. 14 has no such update.
+                let filter = match (start, version) {
+                    (None, Version::Moqt14) => continue,
+                    (start, _) => start.map_or(Some(Filter::NextObject), from),
+                };
+                let (existing, mut id) = ((!has_streams).then_some(0), 0);
+                let mut settle = || while driver.borrow_mut().work(Instant::ZERO) {};
+                let mut update = |priority| {
+                    let priority = Some(priority);
+                    let parameters = Parameters { filter, priority, ..Parameters::default() };
+                    id += 2;
+                    let update = Message::RequestUpdate(RequestUpdate { id, existing, parameters });
+                    open(&mut driver.borrow_mut(), version, Dir::Bi, 0, update);
+                };
+                let found = updated(wait, &mine, &late, &mut settle, &mut update);
+                assert_eq!(found, (9, start, new_group.is_some()), "{version} {wait:?}");
+                continue;
+            }
+            // Earlier versions are sent no update, and a reader of this model always has a start after it had one.
+            if version < Version::Lite05 || start.is_none() {
+                continue;
+            }
+            let theirs = Origin::default().produce();
+            let client = Client::new().with_consume(theirs.clone());
+            let (session, client) = client.connect(version, Instant::ZERO);
+            let mut pair = Pair::new(client, server, Link::wide(3));
+            pair.advance(Duration::from_millis(800));
+            assert_eq!(incoming.try_ready(), Poll::Ready(Ok(())));
+            let _session = incoming.with_decisions(decide).accept();
+            pair.advance(Duration::from_millis(800));
+            let live = session.request_broadcast("live").unwrap();
+            let first = Subscription::default().priority(1).start(8);
+            let mut reader = live.subscribe_track("video", first.clone()).unwrap();
+            let mut settle = || pair.advance(Duration::from_millis(800));
+            let mut update = |priority| reader.update(first.clone().priority(priority).start(3));
+            let found = updated(wait, &mine, &late, &mut settle, &mut update);
+            assert_eq!(found, (9, start, false), "{version} {wait:?}");
+        }
     }
 }

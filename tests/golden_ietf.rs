@@ -6,12 +6,11 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use smoq::coding::ietf::{
     DatagramHead, Draft, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords,
-    FetchTarget, Filter, FilterForm, Framed, Goaway, GroupOrder, Location, MaxRequestId, Message,
-    Namespace, NamespaceDone, NamespaceRequest, ObjectHead, ObjectStatus, Parameters, Publish,
-    PublishBlocked, PublishDone, PublishNamespace, PublishNamespaceDone, Redirect, RequestError,
-    RequestOk, RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, TokenReference, TrackProperties, UniStream, Unsubscribe,
-    Wanted, frame_message,
+    FetchTarget, Filter, FilterForm, Framed, Goaway, GroupOrder, Location, Message,
+    NamespaceRequest, ObjectHead, ObjectStatus, Parameters, Publish, PublishBlocked, PublishDone,
+    PublishNamespace, Redirect, RequestError, RequestOk, RequestUpdate, Setup, SubgroupHeader,
+    Subscribe, SubscribeNamespace, SubscribeOk, TokenReference, TrackProperties, UniStream,
+    Unsubscribe, Wanted, frame_message,
 };
 use smoq::{AuthToken, DecodeError, EncodeError, Path, Properties, Timescale, Timestamp, Version};
 
@@ -348,9 +347,7 @@ fn expected(id: &str, version: Version) -> Option<Vec<Part>> {
             namespace: conference(),
             parameters: Parameters::default(),
         })),
-        "G070" => message(Message::PublishNamespaceDone(PublishNamespaceDone {
-            request: NamespaceRequest::Id(1),
-        })),
+        "G070" => message(Message::PublishNamespaceDone(NamespaceRequest::Id(1))),
         "G072" => message(Message::SubscribeNamespace(SubscribeNamespace {
             id: 3,
             prefix: sports(),
@@ -359,8 +356,8 @@ fn expected(id: &str, version: Version) -> Option<Vec<Part>> {
         })),
         "G074" => message(Message::SubscribeNamespace(SubscribeNamespace::default())),
         "G075" => message(Message::SubscribeTracks(SubscribeNamespace::default())),
-        "G076" => message(Message::Namespace(Namespace { suffix: room42() })),
-        "G077" => message(Message::NamespaceDone(NamespaceDone { suffix: room42() })),
+        "G076" => message(Message::Namespace(room42())),
+        "G077" => message(Message::NamespaceDone(room42())),
         "G078" => message(Message::PublishBlocked(PublishBlocked {
             suffix: Path::root(),
             track: "t".into(),
@@ -381,8 +378,8 @@ fn expected(id: &str, version: Version) -> Option<Vec<Part>> {
             parameters: Parameters::default(),
         })),
         "G089" | "G090" => message(Message::FetchOk(fetch_ok)),
-        "G091" => message(Message::MaxRequestId(MaxRequestId { max: 100 })),
-        "G092" => message(Message::RequestsBlocked(RequestsBlocked { max: 100 })),
+        "G091" => message(Message::MaxRequestId(100)),
+        "G092" => message(Message::RequestsBlocked(100)),
         "G093" => message(Message::Goaway(Goaway::default())),
         "G095" => message(Message::Goaway(Goaway { request: Some(0), ..Goaway::default() })),
         "G097" => vec![stream(header(1, 0)), object(4), DEADBEEF, object(2), CAFE],

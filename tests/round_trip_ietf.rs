@@ -272,15 +272,15 @@ fn id(message: &Message) -> Option<u64> {
         Message::RequestUpdate(message) => Some(message.id),
         Message::Subscribe(message) | Message::TrackStatus(message) => Some(message.id),
         Message::PublishNamespace(message) => Some(message.id),
-        Message::PublishNamespaceDone(message) => given_up(&message.request),
+        Message::PublishNamespaceDone(request) => given_up(request),
         Message::PublishNamespaceCancel(message) => given_up(&message.request),
-        Message::UnsubscribeNamespace(message) => given_up(&message.request),
+        Message::UnsubscribeNamespace(request) => given_up(request),
         Message::SubscribeNamespace(message) | Message::FormerSubscribeNamespace(message) => {
             Some(message.id)
         }
         Message::SubscribeTracks(message) => Some(message.id),
         Message::Fetch(message) => Some(message.id),
-        Message::FetchCancel(message) => Some(message.id),
+        Message::FetchCancel(id) => Some(*id),
         Message::Publish(message) => Some(message.id),
         Message::SubscribeOk(message) => message.id,
         Message::RequestError(message)

@@ -236,11 +236,8 @@ impl Line {
         });
         let mut part = part.clone();
         match part.subgroup.number == 0 && part.subgroup.first_frame == 0 {
-            // The priority of subgroup 0 is that of the track, and its stream begins with the first object.
-            true => {
-                part.subgroup.priority = Some(TrackInfo::default().priority);
-                part.subgroup.is_from_start = down;
-            }
+            // Its stream begins with the first object.
+            true => part.subgroup.is_from_start = down,
             false => part.subgroup.is_from_start &= up && down,
         }
         part

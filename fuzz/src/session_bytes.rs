@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use smoq::coding::ietf::{
-    Draft, Fetch, FetchForm, FetchTarget, Goaway, MaxRequestId, Message, Namespace, NamespaceDone,
-    NamespaceRequest, Parameters, Publish, PublishDone, PublishNamespace, PublishNamespaceDone,
-    RequestError, RequestOk, RequestUpdate, Setup, Subscribe, SubscribeNamespace, SubscribeOk,
-    TrackProperties, Unsubscribe,
+    Draft, Fetch, FetchForm, FetchTarget, Goaway, Message, NamespaceRequest, Parameters, Publish,
+    PublishDone, PublishNamespace, RequestError, RequestOk, RequestUpdate, Setup, Subscribe,
+    SubscribeNamespace, SubscribeOk, TrackProperties, Unsubscribe,
 };
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FramePosition, FrameView, GroupKey, Input,
@@ -367,8 +366,8 @@ impl<'a> World<'a> {
                 prefix: namespace,
                 ..SubscribeNamespace::default()
             }),
-            13 => Message::Namespace(Namespace { suffix: namespace }),
-            14 => Message::NamespaceDone(NamespaceDone { suffix: namespace }),
+            13 => Message::Namespace(namespace),
+            14 => Message::NamespaceDone(namespace),
             15 => {
                 let parameters = Parameters { priority: Some(code as u8), ..parameters };
                 Message::RequestUpdate(RequestUpdate {
@@ -378,10 +377,8 @@ impl<'a> World<'a> {
                 })
             }
             16 => Message::Unsubscribe(Unsubscribe { id: Some(n) }),
-            17 => Message::PublishNamespaceDone(PublishNamespaceDone {
-                request: NamespaceRequest::Id(n),
-            }),
-            18 => Message::MaxRequestId(MaxRequestId { max: 8 * n }),
+            17 => Message::PublishNamespaceDone(NamespaceRequest::Id(n)),
+            18 => Message::MaxRequestId(8 * n),
             19 => {
                 let request = id.is_none().then_some(n);
                 Message::Goaway(Goaway { request, ..Goaway::default() })

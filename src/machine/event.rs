@@ -122,6 +122,15 @@ pub struct FetchRange {
     pub descending: bool,
 }
 
+impl FetchRange {
+    /// The first frame, if this is the newest one of the track.
+    pub(crate) fn start_before(&self, newest: FramePosition) -> FramePosition {
+        self.groups_back.map_or(self.start, |back| {
+            FramePosition::new(newest.group.saturating_add(1).saturating_sub(back), 0)
+        })
+    }
+}
+
 /// The track of which the peer requests several groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeTarget {

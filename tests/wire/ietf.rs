@@ -7,14 +7,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use smoq::coding::ietf::{
-    DatagramHead, Draft, ErrorForm, Fetch, FetchCancel, FetchEnd, FetchForm, FetchOk, FetchTarget,
-    Filter, FilterForm, Goaway, GoawayForm, GroupOrder, Location, MaxRequestId, Message,
-    MessageType, Namespace, NamespaceDone, NamespaceForm, NamespaceRequest, ObjectStatus,
-    Parameters, PropertyForm, Publish, PublishBlocked, PublishDone, PublishNamespace,
-    PublishNamespaceCancel, PublishNamespaceDone, PublishStateNotify, REDIRECT, Redirect,
-    RequestError, RequestOk, RequestUpdate, RequestsBlocked, Setup, SubgroupHeader, Subscribe,
-    SubscribeNamespace, SubscribeOk, TokenReference, TrackProperties, Unsubscribe,
-    UnsubscribeNamespace, Wanted,
+    DatagramHead, Draft, ErrorForm, Fetch, FetchEnd, FetchForm, FetchOk, FetchTarget, Filter,
+    FilterForm, Goaway, GoawayForm, GroupOrder, Location, Message, MessageType, NamespaceForm,
+    NamespaceRequest, ObjectStatus, Parameters, PropertyForm, Publish, PublishBlocked, PublishDone,
+    PublishNamespace, PublishNamespaceCancel, REDIRECT, Redirect, RequestError, RequestOk,
+    RequestUpdate, Setup, SubgroupHeader, Subscribe, SubscribeNamespace, SubscribeOk,
+    TokenReference, TrackProperties, Unsubscribe, Wanted,
 };
 use smoq::coding::varint;
 use smoq::{AuthToken, Path, Timescale, Timestamp, Version};
@@ -143,9 +141,7 @@ fn carrying(kind: MessageType, parameters: Parameters) -> Option<Message> {
         MessageType::PublishNamespace => {
             Message::PublishNamespace(PublishNamespace { id: 0, namespace, parameters })
         }
-        MessageType::PublishStateNotify => {
-            Message::PublishStateNotify(PublishStateNotify { parameters })
-        }
+        MessageType::PublishStateNotify => Message::PublishStateNotify(parameters),
         MessageType::SubscribeNamespace => Message::SubscribeNamespace(SubscribeNamespace {
             prefix: namespace,
             parameters,
@@ -468,27 +464,21 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
         }
         MessageType::FetchError => error(version).prop_map(Message::FetchError).boxed(),
         MessageType::PublishError => error(version).prop_map(Message::PublishError).boxed(),
-        MessageType::PublishStateNotify => parameters
-            .prop_map(|parameters| Message::PublishStateNotify(PublishStateNotify { parameters }))
-            .boxed(),
+        MessageType::PublishStateNotify => parameters.prop_map(Message::PublishStateNotify).boxed(),
         MessageType::PublishOk => (reply_id(version), parameters)
             .prop_map(|(id, parameters)| {
                 let properties = TrackProperties::default();
                 Message::PublishOk(RequestOk { id, parameters, properties })
             })
             .boxed(),
-        MessageType::Namespace => {
-            prefix().prop_map(|suffix| Message::Namespace(Namespace { suffix })).boxed()
+        MessageType::Namespace => prefix().prop_map(Message::Namespace).boxed(),
+        MessageType::NamespaceDone => prefix().prop_map(Message::NamespaceDone).boxed(),
+        MessageType::PublishNamespaceDone => {
+            given_up(NamespaceForm::Id, version).prop_map(Message::PublishNamespaceDone).boxed()
         }
-        MessageType::NamespaceDone => {
-            prefix().prop_map(|suffix| Message::NamespaceDone(NamespaceDone { suffix })).boxed()
+        MessageType::UnsubscribeNamespace => {
+            given_up(NamespaceForm::Prefix, version).prop_map(Message::UnsubscribeNamespace).boxed()
         }
-        MessageType::PublishNamespaceDone => given_up(NamespaceForm::Id, version)
-            .prop_map(|request| Message::PublishNamespaceDone(PublishNamespaceDone { request }))
-            .boxed(),
-        MessageType::UnsubscribeNamespace => given_up(NamespaceForm::Prefix, version)
-            .prop_map(|request| Message::UnsubscribeNamespace(UnsubscribeNamespace { request }))
-            .boxed(),
         MessageType::Unsubscribe => {
             integer().prop_map(|id| Message::Unsubscribe(Unsubscribe { id: Some(id) })).boxed()
         }
@@ -541,13 +531,9 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
                 })
             })
             .boxed(),
-        MessageType::MaxRequestId => {
-            integer().prop_map(|max| Message::MaxRequestId(MaxRequestId { max })).boxed()
-        }
+        MessageType::MaxRequestId => integer().prop_map(Message::MaxRequestId).boxed(),
         MessageType::Fetch => fetch(version).prop_map(Message::Fetch).boxed(),
-        MessageType::FetchCancel => {
-            integer().prop_map(|id| Message::FetchCancel(FetchCancel { id })).boxed()
-        }
+        MessageType::FetchCancel => integer().prop_map(Message::FetchCancel).boxed(),
         MessageType::FetchOk => {
             (reply_id(version), any::<bool>(), end(version), parameters, properties(version))
                 .prop_map(|(id, end_of_track, end, parameters, properties)| {
@@ -555,9 +541,7 @@ pub(crate) fn message(kind: MessageType, version: Version) -> Option<BoxedStrate
                 })
                 .boxed()
         }
-        MessageType::RequestsBlocked => {
-            integer().prop_map(|max| Message::RequestsBlocked(RequestsBlocked { max })).boxed()
-        }
+        MessageType::RequestsBlocked => integer().prop_map(Message::RequestsBlocked).boxed(),
         MessageType::Publish => {
             (integer(), namespace(), text(), integer(), parameters, properties(version))
                 .prop_map(|(id, namespace, track, alias, parameters, properties)| {

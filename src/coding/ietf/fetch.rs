@@ -5,8 +5,8 @@ use alloc::boxed::Box;
 use super::data::ObjectStatus;
 use super::draft::{Draft, FetchForm, RecordForm};
 use super::fields::{
-    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flip, layout,
-    read_id, write_id,
+    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flip, read_id,
+    write_id,
 };
 use super::message::MessageType;
 use super::names::FullName;
@@ -208,15 +208,6 @@ impl Codec for FetchOk {
     }
 }
 
-/// FETCH_CANCEL, up to 16. Later a fetch is cancelled by resetting its stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FetchCancel {
-    /// Request id of the FETCH.
-    pub id: u64,
-}
-
-layout!(FetchCancel { id });
-
 /// The bits in the flags of a record.
 const SUBGROUP_MODE: u64 = 0x03;
 const OBJECT: u64 = 0x04;
@@ -341,7 +332,13 @@ impl FetchRecords {
     fn read_record<'a>(&self, cursor: &mut Cursor<'a>) -> Result<FetchRecord<'a>, DecodeError> {
         let form = self.draft.records;
         let flags = match form {
-            RecordForm::Fixed => return self.read_fixed(cursor),
+            // No field is left out. Here the subgroup comes before the object.
+            RecordForm::Fixed => {
+                let (group, subgroup) = (cursor.varint()?, Some(cursor.varint()?));
+                let location = Location { group, object: cursor.varint()? };
+                let priority = flip(cursor.u8()?);
+                return self.read_rest(cursor, location, subgroup, priority, true);
+            }
             RecordForm::Byte => cursor.u8()?.into(),
             _ => cursor.varint()?,
         };
@@ -392,38 +389,34 @@ impl FetchRecords {
         } else {
             self.priority.ok_or(NOTHING_BEFORE)?
         };
-        let ObjectProperties { timestamp, all: properties, .. } = match flags & PROPERTIES {
-            0 => ObjectProperties::default(),
-            _ => properties::read_object(cursor, self.draft)?,
-        };
-        let size = 0;
-        let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
-        self.read_end(cursor, object)
+        self.read_rest(cursor, location, subgroup, priority, flags & PROPERTIES != 0)
     }
 
-    /// Reads a record of 14, in which no field is left out.
-    fn read_fixed<'a>(&self, cursor: &mut Cursor<'a>) -> Result<FetchRecord<'a>, DecodeError> {
-        let (group, subgroup) = (cursor.varint()?, Some(cursor.varint()?));
-        let location = Location { group, object: cursor.varint()? };
-        let priority = flip(cursor.u8()?);
-        let ObjectProperties { timestamp, all: properties, .. } =
-            properties::read_object(cursor, self.draft)?;
-        let size = 0;
-        let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
-        self.read_end(cursor, object)
-    }
-
-    /// Reads the size, and up to 15 the status of an object without payload.
-    fn read_end<'a>(
+    /// Reads the properties, the size, and up to 15 the status of an object without payload.
+    fn read_rest<'a>(
         &self,
         cursor: &mut Cursor<'a>,
-        object: FetchObject<'a>,
+        location: Location,
+        subgroup: Option<u64>,
+        priority: u8,
+        has_properties: bool,
     ) -> Result<FetchRecord<'a>, DecodeError> {
-        let (size, location) = (cursor.varint()?, object.location);
+        let ObjectProperties { timestamp, all: properties, .. } = match has_properties {
+            true => properties::read_object(cursor, self.draft)?,
+            false => ObjectProperties::default(),
+        };
+        let size = cursor.varint()?;
         let has_status = size == 0 && self.draft.records <= RecordForm::Byte;
         let status = if has_status { cursor.varint()? } else { 0 };
         Ok(match ObjectStatus::of(status, self.draft)? {
-            ObjectStatus::Normal => FetchRecord::Object(FetchObject { size, ..object }),
+            ObjectStatus::Normal => FetchRecord::Object(FetchObject {
+                location,
+                subgroup,
+                priority,
+                timestamp,
+                properties,
+                size,
+            }),
             ObjectStatus::DoesNotExist => FetchRecord::Absent(location),
             ObjectStatus::EndOfGroup => FetchRecord::EndOfGroup(location),
             ObjectStatus::EndOfTrack => FetchRecord::EndOfTrack(location),
@@ -433,32 +426,29 @@ impl FetchRecords {
     /// The group number that a field stands for: from 18 on the distance to the previous group, less one,
     /// in the order of the answer.
     fn group(&self, field: u64) -> Option<u64> {
-        match (self.location, self.order) {
-            (Some(previous), GroupOrder::Ascending) if self.draft.records >= RecordForm::Deltas => {
-                previous.group.checked_add(field)?.checked_add(1)
+        match self.base_group() {
+            None => Some(field),
+            Some(base) if self.order == GroupOrder::Ascending => {
+                base.checked_add(field)?.checked_add(1)
             }
-            (Some(previous), GroupOrder::Descending)
-                if self.draft.records >= RecordForm::Deltas =>
-            {
-                previous.group.checked_sub(field)?.checked_sub(1)
-            }
-            _ => Some(field),
+            Some(base) => base.checked_sub(field)?.checked_sub(1),
         }
     }
 
     /// The inverse of [`group`](Self::group), for a group other than that of the previous record.
     fn group_field(&self, group: u64) -> Option<u64> {
-        match (self.location, self.order) {
-            (Some(previous), GroupOrder::Ascending) if self.draft.records >= RecordForm::Deltas => {
-                group.checked_sub(previous.group)?.checked_sub(1)
-            }
-            (Some(previous), GroupOrder::Descending)
-                if self.draft.records >= RecordForm::Deltas =>
-            {
-                previous.group.checked_sub(group)?.checked_sub(1)
-            }
-            _ => Some(group),
-        }
+        let (first, second) = match self.base_group() {
+            None => return Some(group),
+            Some(base) if self.order == GroupOrder::Ascending => (base, group),
+            Some(base) => (group, base),
+        };
+        second.checked_sub(first)?.checked_sub(1)
+    }
+
+    /// The group from which distances count, if groups are distances.
+    fn base_group(&self) -> Option<u64> {
+        let previous = self.location.filter(|_| self.draft.records >= RecordForm::Deltas);
+        previous.map(|previous| previous.group)
     }
 
     fn follow(&mut self, record: &FetchRecord<'_>) {

@@ -55,11 +55,9 @@ impl Filter {
             FilterForm::Absolute | FilterForm::Delta => Self::read_tagged(cursor, draft),
             FilterForm::Fields => {
                 let mut fields = SmallVec::<[u64; 4]>::new();
-                while cursor.remaining() > 0 {
+                // A fifth field is one too many.
+                while cursor.remaining() > 0 && fields.len() <= 4 {
                     fields.push(cursor.varint()?);
-                    if fields.len() > 4 {
-                        return Err(DecodeError::InvalidValue("filter"));
-                    }
                 }
                 match fields[..] {
                     // Two zeros are Next Object, so that nothing else can be said with them.

@@ -4,22 +4,22 @@
 use bytes::BytesMut;
 
 use super::draft::{Draft, ErrorForm, NamespaceForm};
-use super::fetch::{Fetch, FetchCancel, FetchOk};
+use super::fetch::{Fetch, FetchOk};
 use super::fields::{Codec, Read, Written};
 use super::namespace::{
-    Namespace, NamespaceDone, PublishNamespace, PublishNamespaceCancel, PublishNamespaceDone,
-    SubscribeNamespace, UnsubscribeNamespace,
+    NamespaceRequest, PublishNamespace, PublishNamespaceCancel, SubscribeNamespace,
 };
 use super::parameters::Parameters;
-use super::publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
+use super::publish::{Publish, PublishBlocked, PublishDone};
 use super::quirks;
 use super::request::{RequestError, RequestOk, RequestUpdate};
-use super::session::{Goaway, MaxRequestId, RequestsBlocked};
+use super::session::Goaway;
 use super::setup::Setup;
 use super::subscribe::{Subscribe, SubscribeOk, Unsubscribe};
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
+use crate::path::Path;
 use crate::stream::Side;
 
 /// The relation of a message to its request. It determines whether the body begins with a request id.
@@ -45,7 +45,7 @@ use Flow::{Answer, Cancel, Request, Revoke, Stream, Update};
 const LATER: u8 = u8::MAX;
 
 macro_rules! messages {
-    ($($kind:ident($body:ident): $flow:ident, $numbers:expr;)*) => {
+    ($($(#[$doc:meta])* $kind:ident($body:ident): $flow:ident, $numbers:expr;)*) => {
         /// The type of a control message.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -56,9 +56,9 @@ macro_rules! messages {
 
         /// A control message.
         #[derive(Clone, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "the types say what they are")]
+        #[allow(missing_docs, reason = "most types say what they are")]
         pub enum Message {
-            $($kind($body),)*
+            $($(#[$doc])* $kind($body),)*
         }
 
         /// Per type: its flow, and its numbers as first draft, last draft and number.
@@ -101,14 +101,17 @@ messages! {
     PublishNamespaceOk(RequestOk): Answer, [(14, 14, 0x07)];
     RequestOk(RequestOk): Answer, [(15, LATER, 0x07)];
     PublishNamespaceError(RequestError): Answer, [(14, 14, 0x08)];
-    Namespace(Namespace): Stream, [(16, LATER, 0x08)];
-    PublishNamespaceDone(PublishNamespaceDone): Cancel, [(14, 16, 0x09)];
+    /// A broadcast exists under the requested prefix. It is the path without that prefix, and may be empty.
+    Namespace(Path): Stream, [(16, LATER, 0x08)];
+    /// The publisher withdraws the announcement. Later it ends the stream.
+    PublishNamespaceDone(NamespaceRequest): Cancel, [(14, 16, 0x09)];
     Unsubscribe(Unsubscribe): Cancel, [(14, 16, 0x0a)];
     PublishDone(PublishDone): Answer, [(14, LATER, 0x0b)];
     PublishNamespaceCancel(PublishNamespaceCancel): Revoke, [(14, 16, 0x0c)];
     TrackStatus(Subscribe): Request, [(14, LATER, 0x0d)];
     TrackStatusOk(RequestOk): Answer, [(14, 14, 0x0e)];
-    NamespaceDone(NamespaceDone): Stream, [(16, LATER, 0x0e)];
+    /// A broadcast that a NAMESPACE announced has ended.
+    NamespaceDone(Path): Stream, [(16, LATER, 0x0e)];
     TrackStatusError(RequestError): Answer, [(14, 14, 0x0f)];
     PublishBlocked(PublishBlocked): Stream, [(17, LATER, 0x0f)];
     Goaway(Goaway): Stream, [(14, LATER, 0x10)];
@@ -117,18 +120,25 @@ messages! {
     FormerSubscribeNamespace(SubscribeNamespace): Request, [];
     SubscribeNamespaceOk(RequestOk): Answer, [(14, 14, 0x12)];
     SubscribeNamespaceError(RequestError): Answer, [(14, 14, 0x13)];
-    UnsubscribeNamespace(UnsubscribeNamespace): Cancel, [(14, 15, 0x14)];
-    MaxRequestId(MaxRequestId): Stream, [(14, 16, 0x15)];
+    /// The end of a SUBSCRIBE_NAMESPACE. Later its stream ends.
+    UnsubscribeNamespace(NamespaceRequest): Cancel, [(14, 15, 0x14)];
+    /// The receiver's request ids must be below this, which is larger than each bound before. Later QUIC's stream credit
+    /// bounds requests.
+    MaxRequestId(u64): Stream, [(14, 16, 0x15)];
     Fetch(Fetch): Request, [(14, LATER, 0x16)];
-    FetchCancel(FetchCancel): Cancel, [(14, 16, 0x17)];
+    /// The request id of a FETCH, which ends. Later its stream is reset.
+    FetchCancel(u64): Cancel, [(14, 16, 0x17)];
     FetchOk(FetchOk): Answer, [(14, LATER, 0x18)];
     FetchError(RequestError): Answer, [(14, 14, 0x19)];
-    RequestsBlocked(RequestsBlocked): Stream, [(14, 16, 0x1a)];
+    /// The sender has more requests than this bound allows. The receiver may ignore it.
+    RequestsBlocked(u64): Stream, [(14, 16, 0x1a)];
     Publish(Publish): Request, [(14, LATER, 0x1d)];
     // From 18 on REQUEST_OK answers PUBLISH.
     PublishOk(RequestOk): Answer, [(14, 17, 0x1e)];
     PublishError(RequestError): Answer, [(14, 14, 0x1f)];
-    PublishStateNotify(PublishStateNotify): Stream, [(20, LATER, 0x22)];
+    /// The publisher says what changed about a subscription: LARGEST_OBJECT, FORWARD and LOCATION_FILTER. It needs no
+    /// answer.
+    PublishStateNotify(Parameters): Stream, [(20, LATER, 0x22)];
     SubscribeTracks(SubscribeNamespace): Request, [(18, LATER, 0x51)];
 }
 
@@ -265,17 +275,17 @@ impl Message {
         }
     }
 
-    /// The parameters of a request or an update.
-    pub(crate) fn parameters_mut(&mut self) -> Option<&mut Parameters> {
+    /// The id and the parameters of a request or an update.
+    pub(crate) fn request_mut(&mut self) -> Option<(&mut u64, &mut Parameters)> {
         Some(match self {
-            Self::Subscribe(it) | Self::TrackStatus(it) => &mut it.parameters,
-            Self::Fetch(it) => &mut it.parameters,
-            Self::Publish(it) => &mut it.parameters,
-            Self::PublishNamespace(it) => &mut it.parameters,
-            Self::RequestUpdate(it) => &mut it.parameters,
+            Self::Subscribe(it) | Self::TrackStatus(it) => (&mut it.id, &mut it.parameters),
+            Self::Fetch(it) => (&mut it.id, &mut it.parameters),
+            Self::Publish(it) => (&mut it.id, &mut it.parameters),
+            Self::PublishNamespace(it) => (&mut it.id, &mut it.parameters),
+            Self::RequestUpdate(it) => (&mut it.id, &mut it.parameters),
             Self::SubscribeNamespace(it)
             | Self::FormerSubscribeNamespace(it)
-            | Self::SubscribeTracks(it) => &mut it.parameters,
+            | Self::SubscribeTracks(it) => (&mut it.id, &mut it.parameters),
             _ => return None,
         })
     }

@@ -56,23 +56,20 @@ pub use draft::{
     ControlStreams, Draft, ErrorForm, FetchForm, FilterForm, FinRule, GoawayForm, NamespaceForm,
     ParameterForm, PropertyForm, RecordForm, SetupForm,
 };
-pub use fetch::{
-    Fetch, FetchCancel, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget,
-};
+pub use fetch::{Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget};
 pub use fields::{GroupOrder, HeadBytes, Location};
 pub use filter::Filter;
 pub use message::{Flow, Framed, Message, MessageType, frame_message, request_id};
 pub use namespace::{
-    Namespace, NamespaceDone, NamespaceRequest, PublishNamespace, PublishNamespaceCancel,
-    PublishNamespaceDone, SubscribeNamespace, UnsubscribeNamespace, Wanted,
+    NamespaceRequest, PublishNamespace, PublishNamespaceCancel, SubscribeNamespace, Wanted,
 };
 pub use parameters::Parameters;
 pub use properties::TrackProperties;
 pub(crate) use properties::{MALFORMED, MAX_BLOCK};
-pub use publish::{Publish, PublishBlocked, PublishDone, PublishStateNotify};
+pub use publish::{Publish, PublishBlocked, PublishDone};
 pub(crate) use quirks::DONE_BY_MOQ_LITE;
 pub use request::{Redirect, RequestError, RequestOk, RequestUpdate};
-pub use session::{Goaway, MaxRequestId, RequestsBlocked};
+pub use session::Goaway;
 pub use setup::Setup;
 pub(crate) use setup::{MALFORMED_AUTHORITY, MALFORMED_PATH};
 pub use subscribe::{Subscribe, SubscribeOk, Unsubscribe};

@@ -26,15 +26,6 @@ pub struct PublishNamespace {
 
 layout!(PublishNamespace { @id, [namespace] Broadcast, parameters });
 
-/// PUBLISH_NAMESPACE_DONE, up to 16: the publisher withdraws the announcement. Later it ends the stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PublishNamespaceDone {
-    /// The announcement.
-    pub request: NamespaceRequest,
-}
-
-layout!(PublishNamespaceDone { request });
-
 /// The request that ends, by its id, or by its namespace where the draft names that instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamespaceRequest {
@@ -66,15 +57,6 @@ impl Codec for NamespaceRequest {
         }
     }
 }
-
-/// UNSUBSCRIBE_NAMESPACE (14, 15): the end of a SUBSCRIBE_NAMESPACE. Later its stream ends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnsubscribeNamespace {
-    /// The request for announcements.
-    pub request: NamespaceRequest,
-}
-
-layout!(UnsubscribeNamespace { request });
 
 /// PUBLISH_NAMESPACE_CANCEL, up to 16: the subscriber does not want the announcement any more. Later it
 /// resets the stream.
@@ -144,21 +126,3 @@ impl Wanted {
         draft.namespaces == NamespaceForm::Options || kind == MessageType::FormerSubscribeNamespace
     }
 }
-
-/// NAMESPACE: a broadcast exists under the requested prefix.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Namespace {
-    /// The path without the requested prefix. It may be empty.
-    pub suffix: Path,
-}
-
-layout!(Namespace { suffix });
-
-/// NAMESPACE_DONE: a broadcast that a NAMESPACE announced has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamespaceDone {
-    /// The path without the requested prefix. It may be empty.
-    pub suffix: Path,
-}
-
-layout!(NamespaceDone { suffix });

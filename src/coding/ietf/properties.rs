@@ -63,16 +63,17 @@ impl PairForm {
     }
 }
 
-/// Reads key-value pairs to the end of `cursor` and passes each to `each`. From 16 on types are written as
-/// differences. The value of an even type is an integer, that of an odd one is bytes (*Key-Value-Pair
-/// Structure*).
-fn read_pairs<'a>(
+/// Reads so many key-value pairs, or all to the end of `cursor`, and passes each to `each`. From 16 on types are written
+/// as differences. The value of an even type is an integer, that of an odd one is bytes (*Key-Value-Pair Structure*).
+pub(super) fn read_pairs<'a>(
     cursor: &mut Cursor<'a>,
     form: PairForm,
+    mut count: Option<u64>,
     mut each: impl FnMut(u64, Value<'a>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let mut id = 0_u64;
-    while cursor.remaining() > 0 {
+    while count.map_or(cursor.remaining() > 0, |left| left > 0) {
+        count = count.map(|left| left - 1);
         // The sum of the differences must fit in 64 bits (*Key-Value-Pair Structure*).
         id = form.base(id).checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
         each(id, Value::read(id, cursor)?)?;
@@ -88,11 +89,11 @@ fn read_properties<'a>(
     mut each: impl FnMut(u64, Value<'a>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let mut seen = false;
-    read_pairs(cursor, form, |id, value| match (id, value) {
+    read_pairs(cursor, form, None, |id, value| match (id, value) {
         (IMMUTABLE, Value::Bytes(_)) if core::mem::replace(&mut seen, true) => Err(MALFORMED),
         (IMMUTABLE, Value::Bytes(list)) => {
             let inside = Cursor::of(list, form.varint()).whole(|cursor| {
-                read_pairs(cursor, form, |id, value| match id {
+                read_pairs(cursor, form, None, |id, value| match id {
                     IMMUTABLE => Err(MALFORMED),
                     _ => each(id, value),
                 })
@@ -139,7 +140,7 @@ impl Properties {
         let mut pairs = SmallVec::<[(u64, Value<'_>); 8]>::new();
         // The pairs were checked when they arrived.
         let mut cursor = Cursor::of(&self.pairs, self.form.varint());
-        let _ = read_pairs(&mut cursor, self.form, |id, value| {
+        let _ = read_pairs(&mut cursor, self.form, None, |id, value| {
             pairs.push((id, value));
             Ok(())
         });
@@ -174,7 +175,7 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn read(id: u64, cursor: &mut Cursor<'a>) -> Result<Self, DecodeError> {
+    fn read(id: u64, cursor: &mut Cursor<'a>) -> Result<Self, DecodeError> {
         if id % 2 == 0 {
             // Both encodings are self-delimiting, so unknown types can be skipped.
             return Ok(Self::Integer(cursor.varint()?));

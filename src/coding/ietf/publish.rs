@@ -78,12 +78,3 @@ pub struct PublishBlocked {
 }
 
 layout!(PublishBlocked { [suffix, track] Target });
-
-/// PUBLISH_STATE_NOTIFY (20+): the publisher says what changed about a subscription. It needs no answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PublishStateNotify {
-    /// LARGEST_OBJECT, FORWARD and LOCATION_FILTER.
-    pub parameters: Parameters,
-}
-
-layout!(PublishStateNotify { parameters });

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::draft::{Draft, GoawayForm};
-use super::fields::{Codec, MAX_URI, Read, Written, encodable, layout, read_text, write_text};
+use super::fields::{Codec, MAX_URI, Read, Written, encodable, read_text, write_text};
 use super::message::MessageType;
 use super::quirks;
 use crate::coding::cursor::Cursor;
@@ -56,23 +56,3 @@ impl Codec for Goaway {
         Ok(())
     }
 }
-
-/// MAX_REQUEST_ID, up to 16: raises the bound on the receiver's request ids. Later QUIC's stream credit
-/// bounds requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MaxRequestId {
-    /// Request ids must be below it. It must be larger than each bound before.
-    pub max: u64,
-}
-
-layout!(MaxRequestId { max });
-
-/// REQUESTS_BLOCKED, up to 16: the sender has more requests than the bound allows. The receiver may ignore
-/// it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestsBlocked {
-    /// The bound that it reached.
-    pub max: u64,
-}
-
-layout!(RequestsBlocked { max });

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::draft::{Draft, SetupForm};
 use super::fields::{Codec, Pairs, Read, Written};
 use super::message::MessageType;
-use super::properties::Value;
+use super::properties::{Value, read_pairs};
 use super::token::TokenReference;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
@@ -60,21 +60,17 @@ impl Codec for Setup {
         }
         // From 17 on options extend to the end of the message. Up to 16 their number precedes them.
         let has_count = draft.setup != SetupForm::ToTheEnd;
-        let mut options = if has_count { Some(cursor.varint()?) } else { None };
+        let count = if has_count { Some(cursor.varint()?) } else { None };
         let mut seen = SmallVec::<[u64; 5]>::new();
-        let mut id = 0_u64;
-        while options.map_or(cursor.remaining() > 0, |left| left > 0) {
-            options = options.map(|left| left - 1);
-            let base = if draft.has_type_deltas() { id } else { 0 };
-            id = base.checked_add(cursor.varint()?).ok_or(DecodeError::BoundsExceeded)?;
-            if setup.read_option(id, Value::read(id, cursor)?, draft)? {
-                // An unknown option may be repeated, a known one may not (*Setup Options*).
-                if seen.contains(&id) {
-                    return Err(DecodeError::Duplicate);
-                }
-                seen.push(id);
+        read_pairs(cursor, draft.pair_form(), count, |id, value| {
+            // An unknown option may be repeated, a known one may not (*Setup Options*).
+            let is_known = setup.read_option(id, value, draft)?;
+            if is_known && seen.contains(&id) {
+                return Err(DecodeError::Duplicate);
             }
-        }
+            seen.extend(is_known.then_some(id));
+            Ok(())
+        })?;
         Ok(setup)
     }
 

@@ -425,20 +425,26 @@ impl Core {
         }
     }
 
-    /// Sends FIN. The request stays until the peer confirms by ending its half.
-    pub(crate) fn await_confirmation(&mut self, request: Key) {
+    /// Sends FIN. The peer confirms that it read everything by ending its half. Until then a close could destroy what it
+    /// has not read.
+    pub(crate) fn await_confirmation(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        request.unconfirmed = true;
         self.unconfirmed += 1;
-        self.requests.finish(request);
-        self.requests.queue_read(request);
+        self.requests.finish(key);
+        self.requests.queue_read(key);
     }
 
-    /// Whether the peer has now ended its half.
-    pub(crate) fn is_confirmed(&mut self, request: Key) -> bool {
-        let Some(request) = self.requests.get(request) else { return false };
+    /// Discards what the peer still sends on a request that is over, and forgets it if both halves are. Returns whether it
+    /// did.
+    pub(crate) fn retire(&mut self, key: Key) -> bool {
+        let Some(request) = self.requests.get(key) else { return false };
         request.recv.discard();
-        let confirmed = request.recv.is_over() || request.abandoned().is_some();
-        self.unconfirmed -= usize::from(confirmed);
-        confirmed
+        let has_ended = request.recv.is_over() || request.abandoned().is_some();
+        if has_ended && core::mem::take(&mut request.unconfirmed) {
+            self.unconfirmed -= 1;
+        }
+        self.requests.retire(key)
     }
 
     // ---- FETCH -------------------------------------------------------------------------------

@@ -49,11 +49,15 @@ pub(crate) struct Request {
     stopped: Option<Code>,
     /// How many updates of ours the peer has not answered.
     updates: u64,
+    /// It ended, and the peer has not confirmed that.
+    pub(crate) unconfirmed: bool,
+    /// How many updates of the peer arrived before its request was answered. `None` after that.
+    early_updates: Option<u64>,
 }
 
 impl Request {
     fn new(stream: RequestStream, incoming: bool) -> Self {
-        Self { stream, incoming, ..Self::default() }
+        Self { stream, incoming, early_updates: incoming.then_some(0), ..Self::default() }
     }
 
     /// The code with which the peer abandoned the request: it reset its half or stopped ours.
@@ -117,6 +121,9 @@ const UNBOUND: Key = (u32::MAX, u32::MAX);
 /// Bytes of announcements that are written ahead of QUIC. Once an announcement was read and written it can't
 /// be coalesced with later changes any more.
 pub(crate) const MAX_UNSENT_ANNOUNCEMENTS: usize = 2 << 10;
+
+/// The size of an answer to an update.
+const ANSWER_BYTES: usize = 4;
 
 /// How many bytes of a request one guard shows at most.
 const MAX_OFFER: usize = 16 << 10;
@@ -241,10 +248,30 @@ impl Requests {
         request.map(|request| request.updates += 1).is_some()
     }
 
+    /// Whether the peer has no answer to its request yet.
+    pub(crate) fn is_unanswered(&self, key: Key) -> bool {
+        self.slab.get(key).is_some_and(|request| request.early_updates.is_some())
+    }
+
+    /// The answer to an update of the peer waits for that to its request. Returns `false` if it need not.
+    pub(crate) fn defer_answer(&mut self, key: Key) -> bool {
+        let early = self.slab.get_mut(key).and_then(|request| request.early_updates.as_mut());
+        early.map(|early| *early += 1).is_some()
+    }
+
+    /// The request of the peer is answered. Returns how many of its updates waited for that.
+    pub(crate) fn take_early_updates(&mut self, key: Key) -> u64 {
+        let early = self.slab.get_mut(key).and_then(|request| request.early_updates.take());
+        early.unwrap_or_default()
+    }
+
     /// How many bytes are written and not accepted by QUIC, of this request and all that share its
-    /// stream.
+    /// stream. Answers to updates that wait to be written count too.
     pub(crate) fn unsent(&self, key: Key) -> usize {
-        self.slab.get(self.writer(key)).map_or(usize::MAX, |request| request.send.len())
+        let deferred =
+            |request: &Request| request.early_updates.unwrap_or_default() as usize * ANSWER_BYTES;
+        let request = self.slab.get(self.writer(key));
+        request.map_or(usize::MAX, |it| it.send.len().saturating_add(deferred(it)))
     }
 
     /// Sends FIN after what is written.
@@ -309,10 +336,9 @@ impl Requests {
         }
     }
 
-    /// Discards input, and forgets the request if both halves are over. Returns whether it did.
+    /// Forgets the request if both halves are over. Returns whether it did.
     pub(crate) fn retire(&mut self, key: Key) -> bool {
         let Some(request) = self.slab.get_mut(key) else { return false };
-        request.recv.discard();
         let over = request.recv.is_over() && request.send.is_over();
         if over {
             self.remove(key);
@@ -586,7 +612,8 @@ impl Requests {
 
 census! { each Request {
     within: recv, send;
-    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates;
+    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates, unconfirmed,
+        early_updates;
 } }
 census! { Requests {
     counts: by_stream, readable, writable, unopened, waiting_for_room, blocked, incoming;

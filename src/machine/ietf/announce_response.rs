@@ -8,8 +8,7 @@ use super::new_requests::check_reserved;
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    FinRule, Message, Namespace, NamespaceDone, NamespaceForm, PREFIX_OVERLAP, PublishNamespace,
-    SubscribeNamespace,
+    FinRule, Message, NamespaceForm, PREFIX_OVERLAP, PublishNamespace, SubscribeNamespace,
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
@@ -71,7 +70,8 @@ impl Ietf {
             return;
         }
         response.reader = Some(reader);
-        response.ready = true;
+        // Updates that arrived before this are read first.
+        response.ready = response.tracks.is_none();
         if !response.unsolicited {
             self.write_ok(core, key);
             core.requests.queue_read(key);
@@ -175,7 +175,7 @@ impl Ietf {
             let Ok(request) = request else { return };
             Some(request)
         } else {
-            let message = Message::Namespace(Namespace { suffix: suffix.clone() });
+            let message = Message::Namespace(suffix.clone());
             if !self.write(core, key, &message) {
                 return;
             }
@@ -199,7 +199,7 @@ impl Ietf {
             Some(request) => self.cancel(core, request, &Error::Cancelled),
             None => {
                 let suffix = suffix.clone();
-                self.write(core, key, &Message::NamespaceDone(NamespaceDone { suffix }));
+                self.write(core, key, &Message::NamespaceDone(suffix));
             }
         }
         self.note_withdrawn(&response.prefix.join(suffix));
@@ -230,6 +230,10 @@ impl Ietf {
         if !is_over {
             let tracks = Some(&mut *response).filter(|it| it.tracks.is_some());
             if let Some(progress) = self.read_update(core, key, tracks)? {
+                if let (Progress::Wait, true) = (&progress, response.reader.is_some()) {
+                    response.ready = true;
+                    core.requests.queue_write(key);
+                }
                 return Ok(progress);
             }
         }

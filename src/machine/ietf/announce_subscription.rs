@@ -10,7 +10,7 @@ use super::peer_broadcasts::PeerBroadcast;
 use super::roles::{AnnounceSubscription, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Message, Namespace, NamespaceDone, PublishNamespace, UNINTERESTED};
+use crate::coding::ietf::{Message, PublishNamespace, UNINTERESTED};
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -111,7 +111,7 @@ impl Ietf {
                 subscription.over = true;
                 None
             }
-            Ok(Some(Message::Namespace(Namespace { suffix }))) => {
+            Ok(Some(Message::Namespace(suffix))) => {
                 let path = subscription.prefix.join(&suffix);
                 // A path past our limits, or the root on draft 16, can't be subscribed, so that it
                 // is left out.
@@ -129,7 +129,7 @@ impl Ietf {
                 }
                 event
             }
-            Ok(Some(Message::NamespaceDone(NamespaceDone { suffix }))) => {
+            Ok(Some(Message::NamespaceDone(suffix))) => {
                 let path = subscription.prefix.join(&suffix);
                 // NAMESPACE_DONE without NAMESPACE is a violation (4.2), but a harmless one that deployed
                 // peers commit.

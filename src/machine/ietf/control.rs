@@ -12,9 +12,8 @@ use super::roles::Role;
 use super::session::{Fault, INVALID_REQUEST_ID, Ietf, Read, TOO_MANY_REQUESTS, fault, fault_as};
 use crate::coding::EncodeError;
 use crate::coding::ietf::{
-    FetchCancel, Flow, Framed, MaxRequestId, Message, MessageType, NamespaceForm, NamespaceRequest,
-    PublishNamespaceCancel, PublishNamespaceDone, RequestError, TokenReference, Unsubscribe,
-    UnsubscribeNamespace, frame_message, request_id,
+    Flow, Framed, Message, MessageType, NamespaceForm, NamespaceRequest, PublishNamespaceCancel,
+    RequestError, TokenReference, Unsubscribe, frame_message, request_id,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Progress};
@@ -85,7 +84,7 @@ impl Ietf {
         let tokens = prefixes.max_by_key(|(prefix, _)| prefix.as_str().len());
         let tokens = tokens.into_iter().flat_map(|(_, tokens)| tokens.clone());
         let tokens = tokens.map(TokenReference::Value).collect();
-        if let Some(parameters) = message.parameters_mut() {
+        if let Some((_, parameters)) = message.request_mut() {
             parameters.tokens = tokens;
         }
         Ok(message)
@@ -114,7 +113,8 @@ impl Ietf {
     pub(super) fn unblock(&mut self, core: &mut Core) {
         while self.ids.ours < self.ids.limit {
             let Some((key, mut message)) = self.ids.pop_blocked() else { break };
-            if let Some(id) = first_id_mut(&mut message) {
+            // The id that it has is a placeholder.
+            if let Some((id, _)) = message.request_mut() {
                 *id = self.ids.ours;
             }
             if let Some(control) = self.control {
@@ -208,18 +208,14 @@ impl Ietf {
     fn named(&self, message: &Message, id: Option<u64>) -> Option<Key> {
         match message {
             _ if id.is_some() => self.ids.find(id?),
-            Message::PublishNamespaceDone(PublishNamespaceDone {
-                request: NamespaceRequest::Namespace(path),
-            }) => self.find_role(
+            Message::PublishNamespaceDone(NamespaceRequest::Namespace(path)) => self.find_role(
                 |role| matches!(role, Role::IncomingNamespace { path: it, .. } if it == path),
             ),
             Message::PublishNamespaceCancel(PublishNamespaceCancel {
                 request: NamespaceRequest::Namespace(path),
                 ..
             }) => self.broadcasts.announced.get(path)?.request,
-            Message::UnsubscribeNamespace(UnsubscribeNamespace {
-                request: NamespaceRequest::Namespace(prefix),
-            }) => self.find_role(
+            Message::UnsubscribeNamespace(NamespaceRequest::Namespace(prefix)) => self.find_role(
                 |role| matches!(role, Role::AnnounceResponse(it) if it.prefix == *prefix),
             ),
             _ => None,
@@ -245,7 +241,7 @@ impl Ietf {
     fn session_message(&mut self, core: &mut Core, message: Message) -> Read {
         match message {
             // The drafts that have the message demand that it grows.
-            Message::MaxRequestId(MaxRequestId { max }) if !self.ids.grant(max) => {
+            Message::MaxRequestId(max) if !self.ids.grant(max) => {
                 return fault("MAX_REQUEST_ID that does not grow");
             }
             Message::MaxRequestId(_) => self.unblock(core),
@@ -268,7 +264,7 @@ impl Ietf {
         }
         if self.ids.granted.saturating_sub(id) <= self.ids.window / 2 {
             self.ids.granted += self.ids.window;
-            let message = Message::MaxRequestId(MaxRequestId { max: self.ids.granted });
+            let message = Message::MaxRequestId(self.ids.granted);
             if let Some(control) = self.control {
                 self.write(core, control, &message);
             }
@@ -307,39 +303,25 @@ impl Ietf {
             Role::OutgoingSubscription(_) | Role::Offer => {
                 Message::Unsubscribe(Unsubscribe { id: Some(id) })
             }
-            Role::OutgoingFetch { .. } => Message::FetchCancel(FetchCancel { id }),
+            Role::OutgoingFetch { .. } => Message::FetchCancel(id),
             Role::OutgoingNamespace(path) => {
-                let request = named(path, NamespaceForm::Id);
-                Message::PublishNamespaceDone(PublishNamespaceDone { request })
+                Message::PublishNamespaceDone(named(path, NamespaceForm::Id))
             }
             Role::IncomingNamespace { path, .. } => {
                 let (request, reason) = (named(path, NamespaceForm::Id), Box::default());
                 Message::PublishNamespaceCancel(PublishNamespaceCancel { request, code, reason })
             }
             Role::AnnounceSubscription(it) => {
-                let request = named(&it.prefix, NamespaceForm::Prefix);
-                Message::UnsubscribeNamespace(UnsubscribeNamespace { request })
+                Message::UnsubscribeNamespace(named(&it.prefix, NamespaceForm::Prefix))
             }
             Role::New | Role::IncomingSubscription(_) | Role::IncomingQuery => {
                 Message::RequestError(reply(code))
             }
             // These are over for the peer, or have a stream of their own.
-            Role::Done | Role::EndedSubscription | Role::Control | Role::Published(_) => return,
-            Role::AnnounceResponse(_) => return,
+            Role::Done | Role::Control | Role::Published(_) | Role::AnnounceResponse(_) => return,
             // Its stream was reset, or the peer gave it up.
             Role::IncomingFetch(_) | Role::Join(_) | Role::Fill { .. } => return,
         };
         self.write(core, key, &message);
-    }
-}
-
-/// Where a message has the id of its request, which is filled in when it is sent.
-fn first_id_mut(message: &mut Message) -> Option<&mut u64> {
-    match message {
-        Message::Subscribe(it) => Some(&mut it.id),
-        Message::Fetch(it) => Some(&mut it.id),
-        Message::PublishNamespace(it) => Some(&mut it.id),
-        Message::SubscribeNamespace(it) => Some(&mut it.id),
-        _ => None,
     }
 }

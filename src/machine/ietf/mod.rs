@@ -232,7 +232,6 @@ impl Ietf {
             Role::IncomingSubscription(_) => self.read_incoming_subscription(core, key),
             Role::Join(_) => self.read_join(core, key),
             Role::Fill { .. } => Ok(Progress::Wait),
-            Role::EndedSubscription => self.read_ended_subscription(core, key),
             Role::IncomingQuery => self.read_incoming_query(core, key),
             Role::IncomingFetch(_) => self.read_incoming_fetch(core, key),
             Role::Offer => self.read_offer(core, key),

@@ -72,7 +72,7 @@ impl Ietf {
         // A token that it registers counts, whatever becomes of it (8.9).
         if let Some(message) = &mut message {
             self.resolve_tokens(message)?;
-            if let Some(code) = message.parameters_mut().and_then(|it| it.unusable) {
+            if let Some(code) = message.request_mut().and_then(|(_, it)| it.unusable) {
                 return Ok(self.refuse(core, key, code));
             }
         }

@@ -8,11 +8,11 @@ use alloc::boxed::Box;
 
 use super::offers::Offer;
 use super::roles::Role;
-use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as};
+use super::session::{DUPLICATE_TRACK_ALIAS, Ietf, Read, fault, fault_as, fault_of};
 use super::subscriber::parameters_of;
 use crate::coding::ietf::{
-    GroupOrder, Message, MessageType, NOT_SUPPORTED, Parameters, Publish, RequestOk, RequestUpdate,
-    UNINTERESTED, UNSUPPORTED_EXTENSION,
+    GroupOrder, Message, MessageType, Parameters, Publish, RequestOk, RequestUpdate, UNINTERESTED,
+    UNSUPPORTED_EXTENSION,
 };
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
@@ -158,8 +158,15 @@ impl Ietf {
                 None => return Ok(Progress::Wait),
                 Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
                 Some(Message::RequestUpdate(update)) => {
-                    self.answer_update(core, key, update.id, Some(NOT_SUPPORTED));
-                    return Ok(Progress::More);
+                    let code = fault_of(&update.parameters, Parameters::default());
+                    self.answer_update(core, key, update.id, code);
+                    // A failed update ends the request (9.5.1). The publisher ends an offer that was accepted.
+                    let Some(code) = code.filter(|_| self.offers.is_open(key)) else {
+                        return Ok(Progress::More);
+                    };
+                    self.offers.remove(key);
+                    self.refuse(core, key, code);
+                    return Ok(Progress::request_ended(key, Error::Unsupported));
                 }
                 Some(Message::PublishDone(done)) => Ok(done),
                 Some(_) => return fault("not a message of PUBLISH"),

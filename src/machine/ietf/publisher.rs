@@ -42,16 +42,17 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
         want.max_age = if timeout.is_zero() { Duration::MAX } else { timeout };
     }
     want.new_group = parameters.new_group.or(want.new_group);
-    match parameters.filter {
-        None | Some(Filter::NextObject | Filter::NextGroup | Filter::GroupsBack(_)) => {}
-        Some(Filter::Unfiltered) => (want.start, want.end) = (None, None),
-        Some(Filter::From(start)) => want.start = Some(start.group),
-        Some(Filter::Range { start, end_group: end })
-        | Some(Filter::RangeTo { start, end: Location { group: end, .. } }) => {
-            want.start = Some(start.group);
-            want.end = Some(end);
+    let Some(filter) = parameters.filter else { return want };
+    (want.start, want.end) = match filter {
+        Filter::Unfiltered | Filter::NextObject | Filter::NextGroup | Filter::GroupsBack(_) => {
+            (None, None)
         }
-    }
+        Filter::From(start) => (Some(start.group), None),
+        Filter::Range { start, end_group: end }
+        | Filter::RangeTo { start, end: Location { group: end, .. } } => {
+            (Some(start.group), Some(end))
+        }
+    };
     want
 }
 
@@ -159,7 +160,7 @@ impl PublishDialect for Ietf {
         }
         self.forget_id(core, key);
         core.await_confirmation(key);
-        self.set_role(key, Role::EndedSubscription);
+        self.set_role(key, Role::Done);
     }
 
     fn has_datagrams(&self) -> bool {
@@ -239,15 +240,6 @@ impl Ietf {
         Parameters { order: has_order.then_some(order), ..Parameters::default() }
     }
 
-    /// A subscription that ended cleanly is forgotten when the peer ends its half too.
-    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Read {
-        if core.is_confirmed(key) {
-            self.set_role(key, Role::Done);
-            return self.read_done(core, key);
-        }
-        Ok(Progress::Wait)
-    }
-
     /// The application refuses a subscription, or ends one that it accepted.
     pub(super) fn end_subscription(&mut self, core: &mut Core, key: Key, error: &Error) {
         let (status, code) = (self.draft.done_code(error), self.draft.request_code(error));
@@ -310,6 +302,9 @@ impl Ietf {
     ) -> Option<Subscription> {
         let want = want_of(parameters, core.incoming.get(key)?.options.clone());
         core.update_incoming(key, &want);
+        if let Role::IncomingSubscription(Some(start)) = self.role(key) {
+            start.filter = parameters.filter.or(start.filter);
+        }
         if let Some(forward) = parameters.forward {
             core.pause_incoming(key, !forward);
         }
@@ -317,12 +312,16 @@ impl Ietf {
     }
 
     /// Answers an update (15 and later), with an error if there is a code. Each update gets exactly one answer (9.5). On
-    /// the control stream it carries the id of the update, not of the request.
+    /// the control stream it carries the id of the update, not of the request; on a request stream the request is
+    /// answered first.
     pub(super) fn answer_update(&mut self, core: &mut Core, key: Key, id: u64, code: Option<u64>) {
-        if self.draft.errors <= ErrorForm::PerRequest {
+        let has_streams = self.draft.has_request_streams();
+        if self.draft.errors <= ErrorForm::PerRequest
+            || has_streams && code.is_none() && core.requests.defer_answer(key)
+        {
             return;
         }
-        let id = (!self.draft.has_request_streams()).then_some(id);
+        let id = (!has_streams).then_some(id);
         let message = match code {
             None => Message::RequestOk(RequestOk { id, ..RequestOk::default() }),
             Some(code) => {

@@ -59,9 +59,8 @@ pub(super) fn range_of(filter: Option<Filter>) -> FetchRange {
 fn range_up_to(filter: Option<Filter>, largest: Option<FramePosition>) -> Option<FetchRange> {
     let largest = largest?;
     let range = range_of(filter);
-    let back = |back| FramePosition::new(largest.group.saturating_add(1).saturating_sub(back), 0);
-    let start = range.groups_back.map_or(range.start, back);
-    let range = FetchRange { start, groups_back: None, end: range.end.min(largest), ..range };
+    let (start, end) = (range.start_before(largest), range.end.min(largest));
+    let range = FetchRange { start, groups_back: None, end, ..range };
     (range.start <= range.end).then_some(range)
 }
 
@@ -105,9 +104,7 @@ impl Ietf {
             (Filter::NextObject, Some(it)) => {
                 FramePosition::new(it.group, it.frame.saturating_add(1))
             }
-            (_, Some(it)) => range.groups_back.map_or(range.start, |back| {
-                FramePosition::new(it.group.saturating_add(1).saturating_sub(back), 0)
-            }),
+            (_, Some(it)) => range.start_before(it),
         }
     }
 

@@ -37,8 +37,6 @@ pub(super) enum Role {
     Published(Box<(Path, Box<str>)>),
     /// SUBSCRIBE of the peer. Until it was accepted, what it says about where it begins.
     IncomingSubscription(Option<Box<SubscriptionStart>>),
-    /// SUBSCRIBE of the peer after our PUBLISH_DONE, until the peer confirms it by ending its half.
-    EndedSubscription,
     /// TRACK_STATUS of the peer.
     IncomingQuery,
     /// FETCH of the peer. If its answer began before its end was known, FETCH_OK follows the group, with these

@@ -151,7 +151,7 @@ impl Ietf {
 
     /// Discards what the peer still sends on a request that is over, and forgets it at the end.
     pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Read {
-        if core.requests.retire(key) {
+        if core.retire(key) {
             *self.role(key) = Role::New;
         }
         Ok(Progress::Wait)
@@ -174,6 +174,11 @@ impl Ietf {
         let kind = message.kind().answering(self.ids.kind_of(key), self.draft);
         let mut result = Ok(());
         core.requests.write(key, |out| result = message.encode_as(kind, out, self.draft));
+        // The first message answers the request, so that its updates can be answered now.
+        let early = core.requests.take_early_updates(key);
+        if result.is_ok() && !matches!(message, Message::RequestError(_)) {
+            (0..early).for_each(|_| self.write_ok(core, key));
+        }
         result
     }
 
@@ -215,7 +220,7 @@ impl Ietf {
     /// Resolves the tokens of a request or an update, and registers and deletes their aliases. If they are no use, the
     /// message is refused (8.9).
     pub(super) fn resolve_tokens(&mut self, message: &mut Message) -> Result<(), DecodeError> {
-        let Some(parameters) = message.parameters_mut() else { return Ok(()) };
+        let Some((_, parameters)) = message.request_mut() else { return Ok(()) };
         match self.tokens.resolve(mem::take(&mut parameters.tokens), false)? {
             None => parameters.unusable = Some(UNKNOWN_AUTH_TOKEN_ALIAS),
             Some(tokens) if has_duplicate(&tokens) => {
@@ -248,19 +253,19 @@ impl Ietf {
         };
         let Parameters { unusable, forward, ref prefix, .. } = parameters;
         let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, tracks.is_some()));
-        let possible = Parameters { shown: parameters.shown.clone(), ..Parameters::default() };
         let possible = match &tracks {
-            Some(_) => Parameters { forward, prefix: prefix.clone(), ..possible },
-            None => possible,
+            Some(_) => Parameters { forward, prefix: prefix.clone(), ..Parameters::default() },
+            None => Parameters::default(),
         };
-        let code = unusable.or(overlaps.then_some(PREFIX_OVERLAP));
-        let code = code.or((parameters != possible).then_some(NOT_SUPPORTED));
+        let code = overlaps.then_some(PREFIX_OVERLAP).filter(|_| unusable.is_none());
+        let code = code.or_else(|| fault_of(&parameters, possible));
         if let Some(tracks) = tracks.filter(|_| code.is_none()) {
             return Ok(Some(self.update_tracks(core, key, tracks, id, parameters)));
         }
+        let goes_on =
+            self.draft.namespaces < NamespaceForm::Plain && !core.requests.is_unanswered(key);
         self.answer_update(core, key, id, code);
-        let ends = code.is_some() && self.draft.namespaces >= NamespaceForm::Plain;
-        Ok((!ends).then_some(Progress::More))
+        Ok((code.is_none() || goes_on).then_some(Progress::More))
     }
 
     // ---- ends --------------------------------------------------------------------------------
@@ -329,6 +334,12 @@ impl From<DecodeError> for Fault {
         };
         Self { code, rule }
     }
+}
+
+/// The code with which an update must fail: if its tokens are no use, or if it has more than what is `possible`.
+pub(super) fn fault_of(update: &Parameters, possible: Parameters) -> Option<u64> {
+    let possible = Parameters { shown: update.shown.clone(), ..possible };
+    update.unusable.or((*update != possible).then_some(NOT_SUPPORTED))
 }
 
 /// Closes the session if reading failed.

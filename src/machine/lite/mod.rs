@@ -81,7 +81,6 @@ impl Dialect for Lite {
                 self.read_announce_subscription(core, key, subscription)
             }
             Role::IncomingSubscription => self.read_incoming_subscription(core, key),
-            Role::EndedSubscription | Role::OurGoaway => self.read_ended_subscription(core, key),
             Role::IncomingQuery => self.read_incoming_query(core, key),
             Role::IncomingFetch => self.read_incoming_fetch(core, key),
             Role::OutgoingFetch(token) => self.read_outgoing_fetch(core, key, *token),
@@ -164,9 +163,8 @@ impl Dialect for Lite {
         let key =
             self.open(core, BiStream::Goaway, |out, version| Goaway { uri }.encode(out, version));
         let key = key.expect("what is too long was left out");
-        // The peer confirms that it read GOAWAY by ending its half.
         core.await_confirmation(key);
-        self.set_role(key, Role::OurGoaway);
+        self.set_role(key, Role::Done);
     }
 
     fn is_unsent(&self, core: &Core, key: Key) -> bool {

@@ -225,7 +225,7 @@ impl Lite {
     /// A stream that is not wanted any more. The next one opens only after its end, so that the
     /// peer never has two.
     pub(super) fn read_ended_probe(&mut self, core: &mut Core, key: Key) -> Progress {
-        if core.requests.retire(key) {
+        if core.retire(key) {
             self.roles.remove(key);
             self.probe.request = None;
             self.open_probe(core);

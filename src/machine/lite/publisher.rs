@@ -85,7 +85,7 @@ impl PublishDialect for Lite {
             self.respond(core, key, &end);
         }
         core.await_confirmation(key);
-        self.set_role(key, Role::EndedSubscription);
+        self.set_role(key, Role::Done);
     }
 
     fn has_datagrams(&self) -> bool {
@@ -112,16 +112,6 @@ impl Lite {
             subscription.start = Some(group);
             self.respond(core, key, &SubscribeResponse::Start { group });
         }
-    }
-
-    /// A subscription that ended cleanly, or GOAWAY of ours, is forgotten when the peer confirms it
-    /// by ending its half (4.3). Until then a close could destroy what the peer has not read.
-    pub(super) fn read_ended_subscription(&mut self, core: &mut Core, key: Key) -> Progress {
-        if core.is_confirmed(key) {
-            self.set_role(key, Role::Done);
-            return self.read_done(core, key);
-        }
-        Progress::Wait
     }
 
     /// SUBSCRIBE_UPDATE, or the end of the peer's interest: FIN and a reset both unsubscribe. FIN

@@ -27,17 +27,12 @@ pub(super) enum Role {
     Session,
     /// GOAWAY of the peer (5.1.6).
     PeerGoaway,
-    /// GOAWAY of ours, until the peer confirms it by ending its half.
-    OurGoaway,
     /// The peer asked for announcements (5.1.1).
     AnnounceResponse(AnnounceResponse),
     /// We asked for announcements.
     AnnounceSubscription(AnnounceSubscription),
     /// A subscription of the peer (5.1.2).
     IncomingSubscription,
-    /// A subscription of the peer that we ended cleanly, until the peer confirms it by ending its
-    /// half.
-    EndedSubscription,
     /// The peer asked for TRACK_INFO (5.1.4).
     IncomingQuery,
     /// The peer asked for a group (5.1.3).

@@ -96,7 +96,7 @@ impl Lite {
     /// Discards what the peer still sends on a request that was answered (4.3), and forgets it at
     /// the end.
     pub(super) fn read_done(&mut self, core: &mut Core, key: Key) -> Progress {
-        if core.requests.retire(key) {
+        if core.retire(key) {
             self.roles.remove(key);
         }
         Progress::Wait

@@ -2,7 +2,7 @@
 //! (moq-lite-06, 7.3; draft-ietf-moq-transport-18 and 16, *Session Initialization*).
 
 use super::*;
-use crate::coding::ietf::{Draft, Goaway, Message, RequestsBlocked, Setup as Options};
+use crate::coding::ietf::{Draft, Goaway, Message, Setup as Options};
 use crate::peer::{Peer, Role};
 use Version::{Moqt14, Moqt15, Moqt16, Moqt17, Moqt18, Moqt19, Moqt20, Moqt22};
 
@@ -256,7 +256,7 @@ fn bytes_before_the_decision_are_held() {
         let (id, message) = match version {
             Lite01 | Lite02 => (control.unwrap(), String::from("0105")),
             Moqt14 | Moqt15 | Moqt16 => {
-                let blocked = Message::RequestsBlocked(RequestsBlocked { max: 9 });
+                let blocked = Message::RequestsBlocked(9);
                 (control.unwrap(), moqt(version, &blocked))
             }
             _ => (lone.open(Dir::Bi, ""), String::from("3f")),

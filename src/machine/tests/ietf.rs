@@ -14,6 +14,7 @@ mod subgroups;
 mod subscriptions;
 mod tokens;
 mod tracks;
+mod undecided;
 
 use alloc::boxed::Box;
 

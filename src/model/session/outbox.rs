@@ -149,10 +149,15 @@ impl Outbox {
 
     pub(crate) fn update(&mut self, slot: usize, mut want: Subscription) {
         if let Some(serve) = self.serve(slot) {
-            // Groups that were sent are not sent again.
-            serve.floor = want.start.unwrap_or(0);
-            want.start = serve.track.subscription().start;
-            serve.track.update(want);
+            if serve.step == ServePhase::Accept {
+                // Nothing was sent yet.
+                serve.track.update_unread(want);
+            } else {
+                // Groups that were sent are not sent again.
+                serve.floor = want.start.unwrap_or(0);
+                want.start = serve.track.subscription().start;
+                serve.track.update(want);
+            }
             serve.waker.wake_by_ref();
         }
     }
@@ -396,7 +401,10 @@ impl Outbox {
                         GroupForm::Stream => {
                             Command::Group { request, group, sequence, first_frame: 0 }
                         }
-                        GroupForm::Part => Command::Subgroup { request, group, sequence, subgroup },
+                        GroupForm::Subgroup { priority, ends_group } => {
+                            let subgroup = Subgroup { priority, ends_group, ..subgroup };
+                            Command::Subgroup { request, group, sequence, subgroup }
+                        }
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
@@ -438,8 +446,7 @@ impl ServedFetch {
     /// The part of a range that there is; `None` if it has no frame.
     fn narrowed(&self, range: FetchRange) -> Option<FetchRange> {
         let newest = self.track.last_position(FramePosition::MAX)?;
-        let back = |back| FramePosition::new((newest.group + 1).saturating_sub(back), 0);
-        let start = range.groups_back.map_or(range.start, back);
+        let start = range.start_before(newest);
         let end = self.track.last_position(range.end).filter(|end| start <= *end);
         // Frames that another publisher may have, and the cache has not, are a gap.
         let is_gap = start <= newest && self.track.may_lack(start.group);

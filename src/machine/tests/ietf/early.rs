@@ -145,8 +145,7 @@ fn announcements_end_by_name() {
         );
         talk.lone.end.source.announce(token(7), Announcement::Ended { suffix: path("room/a") });
         talk.lone.apply(Command::AnnouncementsReady { request });
-        let done =
-            |name| Message::PublishNamespaceDone(PublishNamespaceDone { request: named(name) });
+        let done = |name| Message::PublishNamespaceDone(named(name));
         assert_eq!(talk.written_one(control), done("room/a"));
 
         talk.request(|id| publish_namespace(id, "room/b"));
@@ -174,7 +173,7 @@ fn requested_announcements_are_requests_themselves() {
         assert_eq!(written[1..], [publish_namespace(1, "room/a")], "{version}");
         assert!(matches!(written[0].clone().unified(), Message::RequestOk(_)));
         let ended = if version == Moqt14 { named("room") } else { NamespaceRequest::Id(0) };
-        talk.send(control, &Message::UnsubscribeNamespace(UnsubscribeNamespace { request: ended }));
+        talk.send(control, &Message::UnsubscribeNamespace(ended));
         let result = Err(Error::Cancelled);
         assert_eq!(talk.lone.events(), [Event::RequestEnded { request, result }], "{version}");
     }

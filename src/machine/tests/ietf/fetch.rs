@@ -569,7 +569,7 @@ fn a_withdrawn_fetch_is_cancelled() {
             if version >= Moqt17 {
                 stopped.extend([reset(stream, 1), stop(stream, 1)]);
             } else {
-                let cancel = FetchCancel { id: asked.id };
+                let cancel = asked.id;
                 assert_eq!(talk.written_one(stream), Message::FetchCancel(cancel));
             }
             assert_eq!(talk.lone.actions(), stopped, "{version}");
@@ -597,7 +597,7 @@ fn a_fetch_waits_for_an_id() {
         talk.lone.apply(Command::CancelFetch { fetch: token(1) });
         assert_eq!(talk.lone.events(), [ended(1, Error::Cancelled)]);
         assert_eq!(talk.written(control), [], "nothing was sent that could be cancelled");
-        talk.send(control, &Message::MaxRequestId(MaxRequestId { max: 5 }));
+        talk.send(control, &Message::MaxRequestId(5));
         let Message::Fetch(asked) = talk.written_one(control) else { panic!("no FETCH") };
         talk.lone.open(Dir::Uni, &answer(version, asked.id, &[object(0, "a")]));
         let events = talk.lone.events();
@@ -745,7 +745,7 @@ fn the_peer_cancels_a_fetch() {
                 talk.lone.stop(stream, 1);
                 expected.insert(0, reset(stream, 1));
             } else {
-                talk.send(stream, &Message::FetchCancel(FetchCancel { id: 0 }));
+                talk.send(stream, &Message::FetchCancel(0));
             }
             assert_eq!(talk.lone.actions(), expected, "{version}");
             let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
@@ -774,8 +774,9 @@ fn an_update_changes_the_priority_of_a_fetch() {
     for version in EVERY {
         let (mut talk, stream, request) = fetched(version, None);
         talk.lone.end.source.push(token(0), frames()[0].clone());
-        talk.lone.apply(accept(request, 0));
-        talk.written(stream);
+        let (group, info, frames, ends_track) = (token(0), TrackInfo::default(), Some(1), false);
+        talk.lone.apply(Command::AcceptFetch { request, group, info, frames, ends_track });
+        assert!(matches!(talk.written_one(stream), Message::FetchOk(_)));
         let parameters = Parameters { priority: Some(9), ..Parameters::default() };
         let existing = (version < Moqt17).then_some(0);
         talk.send(stream, &Message::RequestUpdate(RequestUpdate { id: 2, existing, parameters }));

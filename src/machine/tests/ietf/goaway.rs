@@ -263,6 +263,6 @@ fn requests_that_wait_for_ids_are_never_sent() {
             Event::SubscribeEnded { subscription: token(1), result }
         ]
     );
-    talk.send(control, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+    talk.send(control, &Message::MaxRequestId(100));
     assert_eq!(talk.written(control), []);
 }

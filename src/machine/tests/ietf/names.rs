@@ -112,9 +112,7 @@ fn broadcasts_are_announced_unsolicited() {
         talk.lone.apply(Command::AnnouncementsReady { request });
         match version {
             Moqt14 | Moqt15 | Moqt16 => {
-                let done = Message::PublishNamespaceDone(PublishNamespaceDone {
-                    request: NamespaceRequest::Id(0),
-                });
+                let done = Message::PublishNamespaceDone(NamespaceRequest::Id(0));
                 assert_eq!(talk.written_one(stream), done);
             }
             _ => assert_eq!(talk.lone.actions(), [reset(stream, 1), stop(stream, 1)]),
@@ -159,7 +157,7 @@ fn unsolicited_announcements_of_the_peer_are_reported() {
             assert_eq!(talk.written_one(stream), Message::RequestOk(ok));
             match end {
                 0 => {
-                    let done = PublishNamespaceDone { request: NamespaceRequest::Id(0) };
+                    let done = NamespaceRequest::Id(0);
                     talk.send(stream, &Message::PublishNamespaceDone(done));
                 }
                 1 => talk.lone.fin(stream, ""),
@@ -184,23 +182,23 @@ fn a_broadcast_named_twice_is_announced_once() {
         let ok = RequestOk { id: talk.id(0), ..RequestOk::default() };
         talk.send(listen, &Message::RequestOk(ok));
         let suffix = path("room/a");
-        talk.send(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
-        talk.send(listen, &Message::Namespace(Namespace { suffix: suffix.clone() }));
+        talk.send(listen, &Message::Namespace(suffix.clone()));
+        talk.send(listen, &Message::Namespace(suffix.clone()));
         assert_eq!(talk.lone.events(), []);
         match version {
             Moqt14 | Moqt15 | Moqt16 => {
-                let done = PublishNamespaceDone { request: NamespaceRequest::Id(1) };
+                let done = NamespaceRequest::Id(1);
                 talk.send(unasked, &Message::PublishNamespaceDone(done));
             }
             _ => talk.lone.reset(unasked, 1),
         }
         assert_eq!(talk.lone.events(), []);
-        talk.send(listen, &Message::NamespaceDone(NamespaceDone { suffix: suffix.clone() }));
+        talk.send(listen, &Message::NamespaceDone(suffix.clone()));
         assert_eq!(talk.lone.events(), [unannounced("room/a")]);
         // The end of an unknown name has no effect.
-        talk.send(listen, &Message::NamespaceDone(NamespaceDone { suffix }));
+        talk.send(listen, &Message::NamespaceDone(suffix));
         for name in ["b", "c"] {
-            talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+            talk.send(listen, &Message::Namespace(path(name)));
         }
         assert_eq!(talk.lone.events(), [announced("b"), announced("c")]);
         talk.lone.fin(listen, "");
@@ -254,8 +252,8 @@ fn a_prefix_requested_by_the_peer_is_announced() {
                 talk.lone.end.source.announce(token(3), change);
             }
             talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 2 });
-            let name = |suffix| Message::Namespace(Namespace { suffix: path(suffix) });
-            let done = Message::NamespaceDone(NamespaceDone { suffix: path("a") });
+            let name = |suffix| Message::Namespace(path(suffix));
+            let done = Message::NamespaceDone(path("a"));
             let ok = Message::RequestOk(RequestOk { id: talk.id(0), ..RequestOk::default() });
             assert_eq!(talk.written(stream), [ok, name("a"), name("b"), done]);
             if !is_reset {
@@ -354,12 +352,7 @@ fn the_application_decides_on_each_offered_broadcast() {
 
         let (request, stream, id) = offered(&mut talk, "room/c");
         match version {
-            Moqt16 => talk.send(
-                stream,
-                &Message::PublishNamespaceDone(PublishNamespaceDone {
-                    request: NamespaceRequest::Id(id),
-                }),
-            ),
+            Moqt16 => talk.send(stream, &Message::PublishNamespaceDone(NamespaceRequest::Id(id))),
             _ => talk.lone.reset(stream, 1),
         }
         let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
@@ -506,23 +499,20 @@ fn a_namespace_that_the_peer_withdrew_is_not_cancelled() {
     for version in DRAFTS {
         let (mut talk, request, ..) = announcing(version, active("room/b"));
         let subscription = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
-        talk.send(subscription, &Message::Namespace(Namespace { suffix: path("room/a") }));
+        talk.send(subscription, &Message::Namespace(path("room/a")));
         let stream = talk.request(|id| publish_namespace(id, "room/a"));
         let id = talk.next - 2;
         assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
         match version {
-            Moqt14 | Moqt15 | Moqt16 => talk.send(
-                stream,
-                &Message::PublishNamespaceDone(PublishNamespaceDone {
-                    request: NamespaceRequest::Id(id),
-                }),
-            ),
+            Moqt14 | Moqt15 | Moqt16 => {
+                talk.send(stream, &Message::PublishNamespaceDone(NamespaceRequest::Id(id)))
+            }
             _ => talk.lone.fin(stream, ""),
         }
         talk.lone.end.source.announce(token(7), active("room/a"));
         talk.lone.apply(Command::AnnouncementsReady { request });
         assert_eq!(talk.lone.events(), [], "{version}");
-        talk.send(subscription, &Message::NamespaceDone(NamespaceDone { suffix: path("room/a") }));
+        talk.send(subscription, &Message::NamespaceDone(path("room/a")));
         assert_eq!(talk.lone.events(), [unannounced("room/a")], "{version}");
     }
 }
@@ -570,8 +560,8 @@ fn a_broadcast_announced_both_ways_is_replaced_once() {
         let mut talk = Talk::with(interested(Side::Client, version), setup);
         let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         let suffix = || path("room/a");
-        let named = Message::Namespace(Namespace { suffix: suffix() });
-        let done = Message::NamespaceDone(NamespaceDone { suffix: suffix() });
+        let named = Message::Namespace(suffix());
+        let done = Message::NamespaceDone(suffix());
         talk.send(listen, &named);
         let unasked = talk.request(|id| publish_namespace(id, "room/a"));
         assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
@@ -584,12 +574,7 @@ fn a_broadcast_announced_both_ways_is_replaced_once() {
         match version {
             Moqt14 | Moqt15 | Moqt16 => {
                 let id = 1;
-                talk.send(
-                    unasked,
-                    &Message::PublishNamespaceDone(PublishNamespaceDone {
-                        request: NamespaceRequest::Id(id),
-                    }),
-                );
+                talk.send(unasked, &Message::PublishNamespaceDone(NamespaceRequest::Id(id)));
             }
             _ => talk.lone.fin(unasked, ""),
         }
@@ -611,14 +596,14 @@ fn announcements_have_a_limit() {
         let mut talk = Talk::with(config, setup);
         let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         for name in ["a", "b", "c"] {
-            talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+            talk.send(listen, &Message::Namespace(path(name)));
         }
         assert_eq!(talk.lone.events(), [announced("a"), announced("b")]);
         let stream = talk.request(|id| publish_namespace(id, "d"));
         assert!(matches!(talk.written_one(stream), Message::RequestError(_)));
         assert_eq!(talk.lone.events(), []);
         // A broadcast that was dropped is reported when it is announced another way.
-        let done = |name| Message::NamespaceDone(NamespaceDone { suffix: path(name) });
+        let done = |name| Message::NamespaceDone(path(name));
         talk.send(listen, &done("a"));
         assert_eq!(talk.lone.events(), [unannounced("a")]);
         talk.request(|id| publish_namespace(id, "c"));
@@ -626,7 +611,7 @@ fn announcements_have_a_limit() {
         assert_eq!(talk.lone.events(), [announced("c")]);
         // The table is full because of the other way. The end of a dropped announcement does not end a later
         // one.
-        talk.send(listen, &Message::Namespace(Namespace { suffix: path("d") }));
+        talk.send(listen, &Message::Namespace(path("d")));
         talk.send(listen, &done("b"));
         assert_eq!(talk.lone.events(), [unannounced("b")]);
         talk.request(|id| publish_namespace(id, "d"));
@@ -645,9 +630,9 @@ fn names_have_a_limit() {
         let mut talk = Talk::with(config, setup);
         let listen = talk.lone.own(Dir::Bi, u64::from(version < Moqt17));
         for name in ["a", "bb/bbb", "c"] {
-            talk.send(listen, &Message::Namespace(Namespace { suffix: path(name) }));
+            talk.send(listen, &Message::Namespace(path(name)));
         }
-        let done = NamespaceDone { suffix: path("bb/bbb") };
+        let done = path("bb/bbb");
         talk.send(listen, &Message::NamespaceDone(done));
         assert_eq!(talk.lone.events(), [announced("a"), announced("c")]);
         let stream = talk.request(|id| publish_namespace(id, "dd/ddd"));
@@ -693,7 +678,7 @@ fn announcements_are_accepted_once() {
         talk.lone.end.source.announce(token(3), active("a"));
         talk.lone.end.source.announce(token(4), active("b"));
         talk.lone.apply(Command::AnnouncementsReady { request });
-        assert_eq!(talk.written(stream), [Message::Namespace(Namespace { suffix: path("a") })]);
+        assert_eq!(talk.written(stream), [Message::Namespace(path("a"))]);
     }
 }
 

@@ -136,7 +136,7 @@ fn malformed_filters_close_the_session() {
 /// D22-9-10-MUST-380, D22-9-5-MUST-355: who may send PUBLISH_STATE_NOTIFY and REQUEST_UPDATE.
 #[test]
 fn messages_out_of_place_close_the_session() {
-    let notify = || Message::PublishStateNotify(PublishStateNotify::default());
+    let notify = || Message::PublishStateNotify(Parameters::default());
     let update = |id| Message::RequestUpdate(RequestUpdate { id, ..RequestUpdate::default() });
     let status = |id| match subscribe_message(id) {
         Message::Subscribe(it) => Message::TrackStatus(it),
@@ -221,7 +221,7 @@ fn requests_of_the_peer_have_credit() {
         talk.lone.apply(Command::Refuse { request, error: Error::NotFound });
     }
     let granted = talk.written(control).into_iter().filter_map(|message| match message {
-        Message::MaxRequestId(it) => Some(it.max),
+        Message::MaxRequestId(max) => Some(max),
         _ => None,
     });
     let granted: Vec<_> = granted.collect();
@@ -248,10 +248,10 @@ fn our_requests_wait_for_credit() {
     // A request that was not sent is not withdrawn on the wire.
     talk.lone.apply(Command::Unsubscribe { subscription: token(1) });
     assert_eq!(talk.written(control), []);
-    talk.send(control, &Message::MaxRequestId(MaxRequestId { max: 5 }));
+    talk.send(control, &Message::MaxRequestId(5));
     assert_eq!(ids(talk.written(control)), [2, 4]);
-    talk.send(control, &Message::RequestsBlocked(RequestsBlocked { max: 5 }));
-    talk.send(control, &Message::MaxRequestId(MaxRequestId { max: 5 }));
+    talk.send(control, &Message::RequestsBlocked(5));
+    talk.send(control, &Message::MaxRequestId(5));
     talk.closed_with(0x3);
 }
 

@@ -895,7 +895,7 @@ fn an_offer_is_not_used_without_credit() {
     assert_eq!(ids(&mut talk), []);
     let (subscription, result) = (token(1), Err(Error::Limit(LimitKind::Requests)));
     assert_eq!(talk.lone.events(), [Event::SubscribeEnded { subscription, result }]);
-    talk.send(stream, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+    talk.send(stream, &Message::MaxRequestId(100));
     talk.lone.apply(subscribe(2));
     assert_eq!(ids(&mut talk), [5]);
 }

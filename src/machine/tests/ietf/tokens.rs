@@ -88,7 +88,7 @@ fn every_request_has_its_tokens() {
             let token = AuthToken::new(7, vec![n as u8]);
             talk.request(|id| {
                 let mut message = kind(id);
-                let parameters = message.parameters_mut().expect("a request");
+                let (_, parameters) = message.request_mut().expect("a request");
                 parameters.tokens = vec![Value(token.clone())];
                 message
             });
@@ -242,7 +242,7 @@ fn requests_have_the_tokens_of_their_paths() {
         let mut shown = std::collections::BTreeMap::new();
         for stream in talk.lone.sent.keys().copied().collect::<Vec<_>>() {
             for mut message in talk.written(stream) {
-                let Some(parameters) = message.parameters_mut() else { continue };
+                let Some((_, parameters)) = message.request_mut() else { continue };
                 let tokens = std::mem::take(&mut parameters.tokens);
                 let name = match &message {
                     Message::Subscribe(it) => format!("s {}", it.namespace),

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::census::census;
 use crate::coding::varint;
+use crate::machine::Subgroup;
 use crate::model::base::sync::Mutex;
 use crate::model::base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::model::base::{DeferredWakes, Result, WaitSlot, Wakers, lock, wait_on};
@@ -52,12 +53,20 @@ pub(crate) struct CachedGroup {
 /// How sessions send a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GroupForm {
-    /// On a stream.
+    /// On a stream, with the priority of the track.
     Stream,
-    /// On a stream that may not have the last frame of the group: others of its subgroups may go on (moq-transport).
-    Part,
+    /// As a subgroup of moq-transport: with a priority of its own, or on a stream that may not have the last frame of the
+    /// group, because others of its subgroups may go on.
+    Subgroup { priority: Option<u8>, ends_group: bool },
     /// As a datagram where they can.
     Datagram,
+}
+
+impl GroupForm {
+    pub(crate) fn of(subgroup: Subgroup) -> Self {
+        let Subgroup { priority, ends_group, .. } = subgroup;
+        Self::Subgroup { priority, ends_group }
+    }
 }
 
 type PageList = SmallVec<[Arc<Page>; 1]>;

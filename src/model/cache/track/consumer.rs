@@ -11,6 +11,7 @@ use crate::machine::Subgroup;
 use crate::model::base::{
     DeferredWakes, Horizon, Result, WaitSlot, impl_debug, lock, wait, wait_on,
 };
+use crate::model::cache::cached_groups::CachedGroups;
 use crate::model::cache::frame::Frame;
 use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
 use crate::model::cache::stats::TrackStats;
@@ -97,6 +98,15 @@ struct GroupPosition {
     next: u64,
 }
 
+/// The first group of a reader, and from which arrival on it reads.
+fn first_position(cached: &CachedGroups, start: Option<u64>) -> (u64, u64) {
+    match (start, cached.latest()) {
+        (Some(start), _) => (start, 0),
+        (None, Some(latest)) => (latest.sequence(), latest.arrival()),
+        (None, None) => (cached.floor(), cached.arrivals()),
+    }
+}
+
 impl GroupPosition {
     /// The reader at this position as the demand of the track counts it.
     fn counted(&self, extras: Option<&ReaderExtras>) -> DemandReader<'_> {
@@ -125,12 +135,7 @@ impl TrackConsumer {
             if let Some(sequence) = new_group {
                 shared.request_group(state, sequence, wakes);
             }
-            let cached = &state.cached;
-            match (want.as_ref().and_then(|want| want.start), cached.latest()) {
-                (Some(start), _) => (start, 0),
-                (None, Some(latest)) => (latest.sequence(), latest.arrival()),
-                (None, None) => (cached.floor(), cached.arrivals()),
-            }
+            first_position(&state.cached, want.as_ref().and_then(|want| want.start))
         });
         let want = want.unwrap_or_else(|| Subscription::default().into());
         let cursor = GroupPosition { want, start, arrival, next: start };
@@ -197,6 +202,18 @@ impl TrackConsumer {
         reader.cursor.want = want;
         if let Some(extras) = &mut reader.extras {
             extras.is_query = false;
+        }
+    }
+
+    /// As [`update`](Self::update), for a reader that has read nothing: if it wants no start any more, it moves to the
+    /// latest group.
+    pub(crate) fn update_unread(&mut self, want: Subscription) {
+        let restarts = want.start.is_none() && self.reader.cursor.want.start.is_some();
+        self.update(want);
+        if restarts {
+            let TrackReader { cursor, shared, .. } = &mut *self.reader;
+            (cursor.start, cursor.arrival) = first_position(&lock(&shared.state).cached, None);
+            cursor.next = cursor.start;
         }
     }
 

@@ -229,8 +229,12 @@ impl TrackProducer {
         subgroup: Option<Subgroup>,
     ) -> Result<GroupProducer> {
         let Some(subgroup) = subgroup.filter(Subgroup::is_apart) else {
-            let is_whole = subgroup.is_none_or(|subgroup| subgroup.ends_group);
-            let form = if is_whole { GroupForm::Stream } else { GroupForm::Part };
+            let info = self.shared.info.get();
+            let is_plain = |it: &Subgroup| {
+                it.ends_group
+                    && it.priority.is_none_or(|it| Some(it) == info.map(|info| info.priority))
+            };
+            let form = subgroup.filter(|it| !is_plain(it)).map_or(GroupForm::Stream, GroupForm::of);
             return self.create(|_| sequence, form);
         };
         let (upstream, number) = (self.upstream, Some(subgroup.number));

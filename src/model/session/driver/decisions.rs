@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
+use super::waiting_requests::update;
 use super::{DECISION, Driver, ready_key};
 use crate::census::census;
 use crate::machine::{Event, RangeTarget, RequestKey};
@@ -44,7 +45,7 @@ impl Decisions {
             Event::SubscribeUpdated { request, subscription } => {
                 let waiting = self.waiting.get_mut(&request.slot());
                 if let Some((_, Event::SubscribeRequested { subscription: asked, .. })) = waiting {
-                    asked.clone_from(subscription);
+                    update(asked, subscription);
                     return None;
                 }
                 return Some(event);

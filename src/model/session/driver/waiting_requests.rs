@@ -38,6 +38,12 @@ pub(crate) enum TrackRequestKind {
     },
 }
 
+/// Replaces what a subscription that waits asks for. A new group that was asked for is still wanted.
+pub(super) fn update(asked: &mut Subscription, want: &Subscription) {
+    let new_group = want.new_group.or(asked.new_group);
+    *asked = Subscription { new_group, ..want.clone() };
+}
+
 impl Driver {
     // ---- requests of the peer ----------------------------------------------------------------
 
@@ -109,8 +115,7 @@ impl Driver {
     pub(crate) fn update_waiting(&mut self, slot: usize, want: &Subscription) -> bool {
         let waiting = self.waiting.get_mut(&slot);
         if let Some(WaitingRequest { kind: TrackRequestKind::Subscribe(asked), .. }) = waiting {
-            let new_group = want.new_group.or(asked.new_group);
-            *asked = Subscription { new_group, ..want.clone() };
+            update(asked, want);
             return true;
         }
         false

@@ -310,7 +310,7 @@ impl Shown {
                 self.field("track_namespace", namespace(&publish.namespace));
                 self.parameters(&publish.parameters);
             }
-            Message::PublishNamespaceDone(done) => self.given_up(&done.request),
+            Message::PublishNamespaceDone(request) => self.given_up(request),
             Message::PublishNamespaceCancel(cancel) => {
                 self.given_up(&cancel.request);
                 self.int("error_code", cancel.code);
@@ -326,7 +326,7 @@ impl Shown {
                 }
                 self.parameters(&subscribe.parameters);
             }
-            Message::UnsubscribeNamespace(message) => match &message.request {
+            Message::UnsubscribeNamespace(request) => match request {
                 NamespaceRequest::Id(id) => self.int("request_id", *id),
                 NamespaceRequest::Namespace(path) => {
                     self.field("track_namespace_prefix", namespace(path));
@@ -338,7 +338,7 @@ impl Shown {
                 self.parameters(&subscribe.parameters);
             }
             Message::Fetch(fetch) => self.fetch(fetch),
-            Message::FetchCancel(cancel) => self.int("request_id", cancel.id),
+            Message::FetchCancel(id) => self.int("request_id", *id),
             other => self.answer(other),
         }
     }
@@ -387,7 +387,7 @@ impl Shown {
                 }
                 self.field("reason_phrase", done.reason.as_bytes());
             }
-            Message::PublishStateNotify(notify) => self.parameters(&notify.parameters),
+            Message::PublishStateNotify(parameters) => self.parameters(parameters),
             other => panic!("a message of its own: {other:?}"),
         }
     }
@@ -404,13 +404,10 @@ impl Shown {
                 }
                 goaway.request.map(|id| self.field("request_id", Some(int(id))));
             }
-            Message::MaxRequestId(message) => self.int("request_id", message.max),
-            Message::RequestsBlocked(message) => self.int("maximum_request_id", message.max),
-            Message::Namespace(message) => {
-                self.field("namespace_suffix", namespace(&message.suffix));
-            }
-            Message::NamespaceDone(message) => {
-                self.field("namespace_suffix", namespace(&message.suffix));
+            Message::MaxRequestId(max) => self.int("request_id", *max),
+            Message::RequestsBlocked(max) => self.int("maximum_request_id", *max),
+            Message::Namespace(suffix) | Message::NamespaceDone(suffix) => {
+                self.field("namespace_suffix", namespace(suffix));
             }
             Message::PublishBlocked(blocked) => {
                 self.field("namespace_suffix", namespace(&blocked.suffix));

@@ -10,9 +10,8 @@ use proptest::prelude::*;
 use smoq::coding::ietf::{
     DatagramHead, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget,
     Filter, Framed, GroupOrder, Location, Message, NamespaceRequest, ObjectHead, ObjectStatus,
-    Parameters, Publish, PublishNamespaceCancel, PublishNamespaceDone, RequestOk, RequestUpdate,
-    SubgroupHeader, SubscribeNamespace, SubscribeOk, UniStream, UnsubscribeNamespace,
-    frame_message,
+    Parameters, Publish, PublishNamespaceCancel, RequestOk, RequestUpdate, SubgroupHeader,
+    SubscribeNamespace, SubscribeOk, UniStream, frame_message,
 };
 use smoq::{Path, Timestamp, Version};
 
@@ -60,12 +59,8 @@ fn agreed(mut message: Message, version: Version) -> Message {
             parameters.order.get_or_insert(GroupOrder::Ascending);
         }
         Message::SubscribeNamespace(SubscribeNamespace { prefix: path, .. })
-        | Message::UnsubscribeNamespace(UnsubscribeNamespace {
-            request: NamespaceRequest::Namespace(path),
-        })
-        | Message::PublishNamespaceDone(PublishNamespaceDone {
-            request: NamespaceRequest::Namespace(path),
-        })
+        | Message::UnsubscribeNamespace(NamespaceRequest::Namespace(path))
+        | Message::PublishNamespaceDone(NamespaceRequest::Namespace(path))
         | Message::PublishNamespaceCancel(PublishNamespaceCancel {
             request: NamespaceRequest::Namespace(path),
             ..

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use smoq::Version;
 use smoq::coding::ietf::{
     FetchRecord, FetchRecords, Framed, GroupOrder, Location, Message, ObjectHead, PublishDone,
-    PublishStateNotify, RequestError, RequestUpdate, SubgroupHeader, UniStream, frame_message,
+    RequestError, RequestUpdate, SubgroupHeader, UniStream, frame_message,
 };
 
 use super::wire::{any_message, datagram, draft, subgroup};
@@ -157,7 +157,7 @@ fn moqtail_forgets_codes_that_it_does_not_know() {
 
 #[test]
 fn moqtail_does_not_know_publish_state_notify() {
-    let message = Message::PublishStateNotify(PublishStateNotify::default());
+    let message = Message::PublishStateNotify(Parameters::default());
     let (_, theirs) = rewritten(&message);
     assert!(theirs.unwrap_err().starts_with("InvalidType"));
 }
