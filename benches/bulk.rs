@@ -1,7 +1,7 @@
-//! Bulk transfer over real UDP on loopback: quinn alone, both adapters, and WebTransport, with the same load.
+//! Bulk transfer on loopback: quinn alone, and sessions on every carrier, with the same load.
 //!
 //! ```text
-//! cargo bench -p smoq-benches --bench udp [-- [NAME]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
+//! cargo bench -p smoq-benches --bench bulk [-- [NAME]... [--mib N] [--rounds N] [--frame BYTES] [--threads N]]
 //! ```
 //!
 //! The load is groups of 1 MiB, one per stream, from a server to a client in the same process, on one
@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
@@ -20,9 +20,19 @@ use smoq::bytes::Bytes;
 use smoq::{
     Client, GroupConsumer, Origin, OriginProducer, Server, Subscription, Track, TrackProducer,
 };
-use smoq_blocking::{Budget, Endpoint};
-use smoq_quinn::smoq_quic::{Identity, Trust};
+use smoq_blocking::{Budget, DialConfig, Endpoint};
+use smoq_quinn::smoq_quic::{Identity, Scheme, Trust, Url, tls};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+#[path = "../examples/common/web_socket.rs"]
+mod web_socket;
+#[path = "../examples/common/web_socket_server.rs"]
+mod web_socket_server;
+
+mod peer {
+    pub(crate) use super::web_socket;
+}
 
 /// Payload of a group.
 const GROUP: usize = 1 << 20;
@@ -123,21 +133,40 @@ impl Ends {
 enum Stack {
     /// quinn without a protocol on top: streams of frames, written 64 KiB at a time.
     Quinn,
+    /// smoq-quinn on raw QUIC and on WebTransport.
     SmoqQuinn,
-    /// smoq-quinn on WebTransport.
     WebTransport,
+    /// smoq-blocking on raw QUIC, and on a WebSocket without TLS and with it.
     SmoqBlocking,
+    WebSocket,
+    WebSocketTls,
+    /// smoq-web-transport on qmux, as in the example relay.
+    Qmux,
+    QmuxTls,
 }
 
 impl Stack {
-    const ALL: [Self; 4] = [Self::Quinn, Self::SmoqQuinn, Self::WebTransport, Self::SmoqBlocking];
+    const ALL: [Self; 8] = [
+        Self::Quinn,
+        Self::SmoqQuinn,
+        Self::WebTransport,
+        Self::SmoqBlocking,
+        Self::WebSocket,
+        Self::WebSocketTls,
+        Self::Qmux,
+        Self::QmuxTls,
+    ];
 
     fn run(self, load: Load, threads: usize) {
         match self {
             Self::Quinn => quinn_alone(load, threads),
             Self::SmoqQuinn => smoq_quinn(load, threads, false),
             Self::WebTransport => smoq_quinn(load, threads, true),
-            Self::SmoqBlocking => smoq_blocking(load, threads),
+            Self::SmoqBlocking => smoq_blocking(load, threads, Scheme::Moqt),
+            Self::WebSocket => smoq_blocking(load, threads, Scheme::Ws),
+            Self::WebSocketTls => smoq_blocking(load, threads, Scheme::Wss),
+            Self::Qmux => qmux(load, threads, false),
+            Self::QmuxTls => qmux(load, threads, true),
         }
     }
 }
@@ -149,6 +178,10 @@ impl fmt::Display for Stack {
             Self::SmoqQuinn => "smoq-quinn",
             Self::WebTransport => "webtransport",
             Self::SmoqBlocking => "smoq-blocking",
+            Self::WebSocket => "blocking-ws",
+            Self::WebSocketTls => "blocking-wss",
+            Self::Qmux => "qmux-ws",
+            Self::QmuxTls => "qmux-wss",
         })
     }
 }
@@ -161,29 +194,29 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Runs the client, and the server on the same thread or on another.
-fn both<S, C>(
-    threads: usize,
-    server: impl FnOnce(ServerSocket) -> S + Send,
-    client: impl FnOnce(SocketAddr) -> C,
-) where
+fn both<S, C>(threads: usize, server: impl FnOnce() -> S + Send, client: impl FnOnce() -> C)
+where
     S: Future<Output = ()>,
     C: Future<Output = ()>,
 {
-    let socket = std::net::UdpSocket::bind(LOOPBACK).unwrap();
-    let address = socket.local_addr().unwrap();
     if threads == 1 {
-        runtime().block_on(async { tokio::join!(server(socket), client(address)) });
+        runtime().block_on(async { tokio::join!(server(), client()) });
     } else {
         thread::scope(|scope| {
-            scope.spawn(|| runtime().block_on(async { server(socket).await }));
-            runtime().block_on(async { client(address).await });
+            scope.spawn(|| runtime().block_on(async { server().await }));
+            runtime().block_on(async { client().await });
         });
     }
 }
 
-type ServerSocket = std::net::UdpSocket;
+/// A socket for the server, and its address.
+fn bound() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind(LOOPBACK).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
 
-fn listen(socket: ServerSocket, config: quinn::ServerConfig) -> quinn::Endpoint {
+fn listen(socket: UdpSocket, config: quinn::ServerConfig) -> quinn::Endpoint {
     let runtime = quinn::default_runtime().unwrap();
     quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime).unwrap()
 }
@@ -206,7 +239,8 @@ fn quinn_alone(load: Load, threads: usize) {
     let mut dialing = smoq_quinn::config::client(&trust, client.versions()).unwrap();
     dialing.transport_config(Arc::default());
     let reading = load.clone();
-    let serve = |socket| async move {
+    let (socket, address) = bound();
+    let serve = || async move {
         let endpoint = listen(socket, listening);
         let connection = endpoint.accept().await.unwrap().await.unwrap();
         let batch = ((64 << 10) / load.frame.len()).max(1);
@@ -222,7 +256,7 @@ fn quinn_alone(load: Load, threads: usize) {
         }
         connection.closed().await;
     };
-    let read = |address| async move {
+    let read = || async move {
         let (endpoint, connection) = dial(address, dialing).await;
         let mut bytes = 0;
         for _ in 0..reading.groups {
@@ -249,14 +283,17 @@ fn smoq_quinn(load: Load, threads: usize, is_webtransport: bool) {
     };
     let dialing = dialing.unwrap();
     let reading = load.clone();
-    let serve = |socket| async move {
+    let (socket, address) = bound();
+    let serve = || async move {
         let endpoint = listen(socket, listening);
         let connection = endpoint.accept().await.unwrap().await.unwrap();
         let (_session, driving) = smoq_quinn::accept(connection, &server).await.unwrap();
         let (end, ()) = tokio::join!(driving, load.publish(track));
         end.unwrap();
+        // The client waits until it is told that the session on WebTransport is over.
+        endpoint.wait_idle().await;
     };
-    let read = |address| async move {
+    let read = || async move {
         let (endpoint, connection) = dial(address, dialing).await;
         let (session, mut driving) = smoq_quinn::connect(connection, &client).await.unwrap();
         tokio::select! {
@@ -270,16 +307,63 @@ fn smoq_quinn(load: Load, threads: usize, is_webtransport: bool) {
     both(threads, serve, read);
 }
 
-fn smoq_blocking(load: Load, threads: usize) {
+/// smoq-web-transport on a WebSocket.
+fn qmux(load: Load, threads: usize, is_tls: bool) {
     let ends = Ends::new();
     let trust = ends.trust();
     let Ends { _broadcast, track, server, received, client, identity } = ends;
-    let config = smoq_blocking::config::server(&identity, server.versions()).unwrap();
-    let mut listening = Endpoint::bind(LOOPBACK, config, &server).unwrap();
-    let config = smoq_blocking::config::client(&trust, client.versions()).unwrap();
+    let reading = load.clone();
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = || async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(tls::server(&identity, ["http/1.1"]).unwrap()));
+        let (stream, _) = listener.accept().await.unwrap();
+        let accepted = web_socket_server::accept(stream, &acceptor, server.versions()).await;
+        let (carrier, _) = accepted.unwrap();
+        let accepted = smoq_web_transport::accept(carrier, &server, tokio::time::sleep);
+        let (_session, driving) = accepted.unwrap();
+        let (end, ()) = tokio::join!(driving, load.publish(track));
+        end.unwrap();
+    };
+    let read = || async move {
+        let host = (&*address.ip().to_string(), address.port());
+        let trust = is_tls.then_some(&trust);
+        let dialed = web_socket::dial(host, "localhost", "", trust, client.versions()).await;
+        let dialed = smoq_web_transport::connect(dialed.unwrap(), &client, tokio::time::sleep);
+        let (session, mut driving) = dialed.unwrap();
+        tokio::select! {
+            end = &mut driving => panic!("{end:?}"),
+            () = reading.read(received) => {}
+        }
+        drop(session);
+        driving.await.unwrap();
+    };
+    both(threads, serve, read);
+}
+
+fn smoq_blocking(load: Load, threads: usize, scheme: Scheme) {
+    let ends = Ends::new();
+    let trust = ends.trust();
+    let Ends { _broadcast, track, server, received, client, identity } = ends;
+    let mut listening = Endpoint::new(LOOPBACK).unwrap();
+    let mut address = listening.local_addr().unwrap();
+    if matches!(scheme, Scheme::Ws | Scheme::Wss) {
+        let listener = TcpListener::bind(LOOPBACK).unwrap();
+        address = listener.local_addr().unwrap();
+        listening.listen_web_socket(listener, &server).unwrap();
+    } else {
+        let config = smoq_blocking::config::server(&identity, server.versions()).unwrap();
+        listening.listen(config, &server);
+    }
+    if scheme == Scheme::Wss {
+        listening.set_web_socket_tls(tls::server(&identity, ["http/1.1"]).unwrap());
+    }
+    let url: Url = format!("{scheme}://{address}").parse().unwrap();
+    let config = DialConfig::for_url(&url, &trust, client.versions()).unwrap();
     let mut dialing = Endpoint::new(LOOPBACK).unwrap();
-    let address = listening.local_addr().unwrap();
-    dialing.dial(address, "localhost", config, &client).unwrap();
+    dialing.dial_any([address], "localhost", config, &client);
     let read = load.clone().read(received);
     if threads == 2 {
         return thread::scope(|scope| {

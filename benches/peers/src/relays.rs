@@ -1,7 +1,7 @@
 //! The relays: the example `relay` of this repository, and a released moq-relay.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -110,34 +110,46 @@ impl RelayProgram {
             }
             Self::Peer { program, io_uring } => {
                 let addr = SocketAddr::new(host.ip.into(), free_port()?);
-                let config = std::env::temp_dir().join(format!("moq-relay-{}.toml", addr.port()));
-                fs::write(&config, configuration(addr, *io_uring))?;
+                let directory = std::env::temp_dir().join(format!("moq-relay-{}", addr.port()));
+                fs::create_dir_all(&directory)?;
+                let config = directory.join("relay.toml");
+                fs::write(&config, configuration(addr, &directory, *io_uring)?)?;
                 let mut command = host.command(program);
                 command.arg(&config).stderr(Stdio::null());
                 let process = Process::start(&mut command)?;
                 // It does not say when it listens. Its configuration is read by then.
                 thread::sleep(Duration::from_millis(700));
-                let _ = fs::remove_file(&config);
+                let _ = fs::remove_dir_all(&directory);
                 Ok(Relay { process, addr })
             }
         }
     }
 }
 
-/// A free UDP port, for a program that cannot choose one itself.
+/// A port that is free for UDP and TCP, for a program that cannot choose one itself.
 fn free_port() -> Result<u16> {
-    Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    loop {
+        let addr = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        if UdpSocket::bind(addr).is_ok() {
+            return Ok(addr.port());
+        }
+    }
 }
 
-/// Everyone may publish and subscribe everywhere, over QUIC on one address. With io_uring there is a worker a core.
-fn configuration(addr: SocketAddr, io_uring: bool) -> String {
+/// Everyone may publish and subscribe everywhere, over QUIC and `wss://` on one address. With io_uring there is a worker a
+/// core. The certificate of `wss://` is written into `directory`.
+fn configuration(addr: SocketAddr, directory: &Path, io_uring: bool) -> Result<String> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let runtime = match io_uring {
         true => format!("[runtime]\nworkers = {workers}\nio_uring = true\n"),
         false => String::new(),
     };
-    format!(
+    let certified = rcgen::generate_simple_self_signed(["localhost".into()])?;
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    fs::write(&cert, certified.cert.pem())?;
+    fs::write(&key, certified.signing_key.serialize_pem())?;
+    Ok(format!(
         "[log]\nlevel = \"error\"\n[listen]\nbind = \"{addr}\"\n[listen.tls]\ngenerate = [\"localhost\"]\n\
-         [auth]\npublic = \"**\"\n{runtime}"
-    )
+         [web.https]\nlisten = \"{addr}\"\ncert = {cert:?}\nkey = {key:?}\n[auth]\npublic = \"**\"\n{runtime}"
+    ))
 }

@@ -1,11 +1,9 @@
 //! Connections that do nothing.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result};
 use smoq::{Client, Origin};
 
-use super::{VERSION, dial, endpoint, input};
+use super::{Target, VERSION, dial, endpoint, input};
 
 /// Connections that share a socket.
 const PER_SOCKET: usize = 50;
@@ -14,8 +12,8 @@ const AT_ONCE: usize = 50;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    #[arg(long)]
-    relay: SocketAddr,
+    #[command(flatten)]
+    target: Target,
     #[arg(long)]
     connections: usize,
 }
@@ -26,7 +24,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let client = client.with_versions(VERSION);
     // The first connection includes one-time costs.
     let first = endpoint()?;
-    let mut sessions = vec![dial(options.relay, &client, &first).await?];
+    let mut sessions = vec![dial(options.target, &client, &first).await?];
     println!("first");
     orders.recv().await.context("more")?;
     let mut socket = endpoint()?;
@@ -38,7 +36,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
                 socket = endpoint()?;
             }
             let (client, socket) = (client.clone(), socket.clone());
-            dialing.spawn(async move { dial(options.relay, &client, &socket).await });
+            dialing.spawn(async move { dial(options.target, &client, &socket).await });
         }
         while let Some(session) = dialing.join_next().await {
             sessions.push(session??);

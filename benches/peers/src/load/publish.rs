@@ -1,6 +1,5 @@
 //! The publisher: frames that begin with the time of their write and their number.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,7 +8,7 @@ use smoq::{Client, Origin, Track, TrackProducer};
 use tokio::net::UdpSocket;
 use tokio::task::yield_now;
 
-use super::{BROADCAST, URGENT, VERSION, VIDEO, dial, endpoint, input, monotonic};
+use super::{BROADCAST, Target, URGENT, VERSION, VIDEO, dial, endpoint, input, monotonic};
 
 /// Frames that may be written before the slowest viewer has read them, without a rate.
 const AHEAD: u64 = 2_000;
@@ -20,8 +19,8 @@ const TURN: u64 = 32;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    #[arg(long)]
-    relay: SocketAddr,
+    #[command(flatten)]
+    target: Target,
     /// Mbit/s of payload; 0: as fast as the viewers read
     #[arg(long)]
     mbps: f64,
@@ -43,7 +42,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let video = broadcast.create_track(Track::new(VIDEO))?;
     let client = Client::new().with_publish(origin.consume()).with_versions(VERSION);
     let endpoint = endpoint()?;
-    let _session = dial(options.relay, &client, &endpoint).await?;
+    let _session = dial(options.target, &client, &endpoint).await?;
     // The viewers send here which frame the slowest of them has read.
     let progress = UdpSocket::bind(("127.0.0.1", 0)).await?;
     println!("{}", progress.local_addr()?);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use smoq::{Client, GroupConsumer, Origin, Subscription, TrackConsumer};
 use tokio::task::spawn_local;
 
-use super::{BROADCAST, URGENT, VERSION, VIDEO, dial, endpoint, input, monotonic};
+use super::{BROADCAST, Target, URGENT, VERSION, VIDEO, dial, endpoint, input, monotonic};
 
 /// The oldest frame that is told apart from older ones, in nanoseconds: a minute.
 const LONGEST: u64 = 60_000_000_000;
@@ -20,8 +20,8 @@ const PROGRESS: Duration = Duration::from_millis(1);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    #[arg(long)]
-    relay: SocketAddr,
+    #[command(flatten)]
+    target: Target,
     #[arg(long)]
     viewers: usize,
     /// The address that the publisher printed, if it has no rate
@@ -103,7 +103,7 @@ async fn view_all(options: Options) -> Result<()> {
         let client = Client::new().with_consume(received.clone()).with_versions(VERSION);
         // A socket each, as viewers have.
         let endpoint = endpoint()?;
-        sessions.push((dial(options.relay, &client, &endpoint).await?, endpoint));
+        sessions.push((dial(options.target, &client, &endpoint).await?, endpoint));
         let broadcast = received.consume().announced_broadcast(BROADCAST).await;
         let broadcast = broadcast.context("the session has ended")?;
         let want = Subscription::default().max_age(Duration::from_millis(options.max_age_ms));

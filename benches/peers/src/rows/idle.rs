@@ -1,4 +1,4 @@
-//! Idle connections at a relay: resident memory per connection, and CPU.
+//! Idle connections at a relay, on raw QUIC or on WebSockets with TLS: resident memory per connection, and CPU.
 
 use std::thread;
 use std::time::Duration;
@@ -17,24 +17,30 @@ pub(crate) fn cases(quick: bool, relays: &Relays) -> Vec<Case> {
     let metrics = [lower("memory", "KiB/connection"), lower("cpu", "%core")];
     let (few, time) = if quick { (10, 200) } else { (200, 10_000) };
     let time = Duration::from_millis(time);
-    let mut case = Case::new(format!("idle/{few}"), metrics);
-    for (name, program) in sides {
-        case = case.side(name, move || hold(&program, few, time));
+    for (wss, carrier) in [(false, ""), (true, "wss/")] {
+        let mut case = Case::new(format!("idle/{carrier}{few}"), metrics);
+        for (name, program) in sides.clone() {
+            case = case.side(name, move || hold(&program, wss, few, time));
+        }
+        cases.push(case);
     }
-    cases.push(case);
     if !quick {
         let case = Case::new("idle/10000", metrics);
-        cases.push(case.side(ours, move || hold(&program, 10_000, time)));
+        cases.push(case.side(ours, move || hold(&program, false, 10_000, time)));
     }
     cases
 }
 
-fn hold(program: &RelayProgram, connections: usize, time: Duration) -> Result<Vec<f64>> {
+fn hold(program: &RelayProgram, wss: bool, connections: usize, time: Duration) -> Result<Vec<f64>> {
     let host = Host::loopback();
     let relay = program.start(&host)?;
     let id = relay.process.id();
-    let arguments =
-        ["idle".into(), format!("--relay={}", relay.addr), format!("--connections={connections}")];
+    let mut arguments = vec![
+        "idle".into(),
+        format!("--relay={}", relay.addr),
+        format!("--connections={connections}"),
+    ];
+    arguments.extend(wss.then(|| "--wss".to_owned()));
     let mut clients = Process::role(&host, &arguments)?;
     ensure!(clients.line()? == "first", "no connection");
     thread::sleep(time.min(Duration::from_millis(500)));

@@ -29,6 +29,8 @@ pub(crate) struct Traffic {
     pub(crate) link: Option<Link>,
     /// Viewers reach the relay by a path of 20 ms in each direction that loses so many of a thousand packets to them.
     pub(crate) far: Option<u64>,
+    /// Publisher and viewers reach the relay by WebSockets with TLS instead of QUIC.
+    pub(crate) wss: bool,
     pub(crate) warm_up: Duration,
     pub(crate) time: Duration,
 }
@@ -70,6 +72,7 @@ impl Traffic {
             urgent: false,
             link: None,
             far: None,
+            wss: false,
             warm_up: Duration::from_millis(warm_up),
             time: Duration::from_millis(time),
         }
@@ -84,6 +87,7 @@ impl Traffic {
         };
         let relay = program.start(&at_relay)?;
         let urgent = self.urgent.then(|| "--urgent".to_owned());
+        let wss = self.wss.then(|| "--wss".to_owned());
         let mut arguments = vec![
             "publish".into(),
             format!("--relay={}", relay.addr),
@@ -91,7 +95,7 @@ impl Traffic {
             format!("--size={}", self.size),
             format!("--group={}", self.group),
         ];
-        arguments.extend(urgent.clone());
+        arguments.extend(urgent.iter().chain(&wss).cloned());
         let mut publisher = Process::role(&at_relay, &arguments)?;
         let progress = publisher.line()?;
         let far = self.far.map(|losses| {
@@ -110,7 +114,7 @@ impl Traffic {
             format!("--viewers={}", self.viewers),
             format!("--max-age-ms={}", self.max_age.as_millis()),
         ];
-        arguments.extend(urgent);
+        arguments.extend(urgent.into_iter().chain(wss));
         if self.mbps.is_none() {
             arguments.push(format!("--progress={progress}"));
         }
@@ -134,20 +138,28 @@ pub(crate) fn cases(quick: bool, relays: &Relays) -> Vec<Case> {
     }
     // 50 Mbit/s to each viewer.
     for viewers in if quick { &[2][..] } else { &[1, 10] } {
-        cases.push(case(format!("relay/paced-50/{viewers}"), *viewers, Some(50.0), quick, relays));
+        let traffic = Traffic::new(*viewers, Some(50.0), quick);
+        cases.push(case(format!("relay/paced-50/{viewers}"), traffic, quick, relays));
     }
     // 50 Mbit/s to all viewers together.
     for viewers in if quick { &[][..] } else { &[10, 50] } {
         let mbps = 50.0 / *viewers as f64;
-        cases.push(case(format!("relay/total-50/{viewers}"), *viewers, Some(mbps), quick, relays));
+        let traffic = Traffic::new(*viewers, Some(mbps), quick);
+        cases.push(case(format!("relay/total-50/{viewers}"), traffic, quick, relays));
     }
     for viewers in if quick { &[2][..] } else { &[1, 10, 50] } {
-        cases.push(case(format!("relay/unlimited/{viewers}"), *viewers, None, quick, relays));
+        let traffic = Traffic::new(*viewers, None, quick);
+        cases.push(case(format!("relay/unlimited/{viewers}"), traffic, quick, relays));
+    }
+    let viewers = if quick { 2 } else { 10 };
+    for (name, mbps) in [("paced-50", Some(50.0)), ("unlimited", None)] {
+        let traffic = Traffic { wss: true, ..Traffic::new(viewers, mbps, quick) };
+        cases.push(case(format!("relay/wss/{name}/{viewers}"), traffic, quick, relays));
     }
     cases
 }
 
-fn case(name: String, viewers: usize, mbps: Option<f64>, quick: bool, relays: &Relays) -> Case {
+fn case(name: String, traffic: Traffic, quick: bool, relays: &Relays) -> Case {
     let metrics = [
         lower("cpu", "s/GB"),
         higher("goodput", "Mbit/s"),
@@ -157,7 +169,6 @@ fn case(name: String, viewers: usize, mbps: Option<f64>, quick: bool, relays: &R
     ];
     let mut case = Case::new(name, metrics);
     for (name, program) in relays.sides() {
-        let traffic = Traffic::new(viewers, mbps, quick);
         case = case.side(name, move || {
             let relayed = traffic.run(&program)?;
             let video = &relayed.viewed.video;
@@ -165,7 +176,7 @@ fn case(name: String, viewers: usize, mbps: Option<f64>, quick: bool, relays: &R
             Ok(vec![relayed.cpu_per_gb(), relayed.goodput(), p50, p99, relayed.resident_kib])
         });
     }
-    if mbps.is_none() {
+    if traffic.mbps.is_none() && !traffic.wss {
         // What QUIC itself costs on one side. A relay has one side to the publisher and one to each viewer.
         let none = f64::NAN;
         case = case
