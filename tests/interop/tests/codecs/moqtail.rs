@@ -12,8 +12,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use smoq::Version;
 use smoq::coding::ietf::{
-    FetchRecord, FetchRecords, Framed, GroupOrder, Location, Message, ObjectHead, PublishDone,
-    RequestError, RequestUpdate, SubgroupHeader, UniStream, frame_message,
+    FetchRecord, FetchRecords, Framed, GroupOrder, Location, Message, ObjectHead, Parameters,
+    PublishDone, RequestError, RequestUpdate, SubgroupHeader, UniStream, frame_message,
 };
 
 use super::wire::{any_message, datagram, draft, subgroup};
