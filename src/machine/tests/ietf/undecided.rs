@@ -147,8 +147,7 @@ fn updates_of_a_refused_subscription_need_no_answer() {
         assert_eq!(talk.written(stream), [refusal], "{version}");
         assert!(talk.finished(stream));
 
-        let mut limits = Limits::default();
-        limits.request_buffer = 16;
+        let limits = Limits { request_buffer: 16, ..Limits::default() };
         let setup = Setup { solicit: true, ..Setup::default() };
         let mut talk = Talk::with(Config { limits, ..config(Side::Server, version) }, setup);
         let stream = talk.request(subscribe_message);
