@@ -316,6 +316,8 @@ async fn serve(
     origin: OriginProducer,
     mut stopping: watch::Receiver<bool>,
 ) {
+    // A socket for both families shows the addresses of IPv4 in the form of IPv6.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let served = async {
         let (mut request, mut driving) = unless_stopped(&mut stopping, asked).await??;
         let asking = async {

@@ -51,6 +51,8 @@ pub enum Version {
 
 /// The ALPN identifier of 01 and 02, and of peers that offer none.
 const MOQL: &str = "moql";
+/// The ALPN identifier of moq-transport up to 14.
+const MOQ_00: &str = "moq-00";
 
 impl Version {
     /// The versions that are offered by default, in order of preference. Drafts in progress are not among
@@ -86,7 +88,7 @@ impl Version {
     pub const fn alpn(self) -> &'static str {
         match self {
             Self::Lite01 | Self::Lite02 => MOQL,
-            Self::Moqt14 => "moq-00",
+            Self::Moqt14 => MOQ_00,
             version => version.name(),
         }
     }
@@ -229,11 +231,13 @@ impl Versions {
         alpns.filter(move |&(at, alpn)| is_new(at, alpn)).map(|(_, alpn)| alpn)
     }
 
-    /// The versions that an ALPN identifier stands for. No identifier counts as `moql`. `None` if none of
-    /// them is in this list.
+    /// The versions that an ALPN identifier stands for. Without one, as on WebTransport with peers that know none, it is
+    /// any version whose set-up names it: moq-lite 01 and 02 and, after them, moq-transport 14. `None` if none of them is in
+    /// this list.
     pub fn agreed(&self, alpn: Option<&[u8]>) -> Option<Agreed> {
-        let alpn = alpn.unwrap_or(MOQL.as_bytes());
-        let mut list = self.iter().filter(|version| version.alpn().as_bytes() == alpn);
+        let of = |alpn| self.iter().filter(move |version| version.alpn().as_bytes() == alpn);
+        let unnamed = alpn.is_none().then(|| of(MOQ_00.as_bytes()));
+        let mut list = of(alpn.unwrap_or(MOQL.as_bytes())).chain(unnamed.into_iter().flatten());
         let mut agreed = Agreed::from(list.next()?);
         agreed.0.extend(list);
         Some(agreed)
@@ -259,6 +263,11 @@ impl Agreed {
     /// The preferred one, which is spoken unless the SETUP exchange selects another.
     pub fn version(&self) -> Version {
         self.0[0]
+    }
+
+    /// Whether the set-up agrees on the dialect as well.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.0.contains(&Version::Moqt14) && self.0.len() > 1
     }
 
     /// All of them, in order of preference.

@@ -28,7 +28,10 @@ fn alpn_agrees_on_a_version() {
         }
         assert_eq!(version.name().parse(), Ok(version));
     }
-    assert_eq!(all.agreed(None), all.agreed(Some(b"moql")), "no ALPN counts as the old one");
+    let unnamed: Vec<_> = all.agreed(None).unwrap().iter().collect();
+    assert_eq!(unnamed, [Version::Lite02, Version::Lite01, Version::Moqt14], "SETUP names those");
+    let one = Versions::from(Version::Moqt14);
+    assert_eq!(one.agreed(None), one.agreed(Some(b"moq-00")));
     for unknown in ["moq-lite-07-wip", "moq-lite-08", "moqt-13", "h3", ""] {
         assert_eq!(all.agreed(Some(unknown.as_bytes())), None);
     }

@@ -89,7 +89,11 @@ async fn run(Options { role, url, reconnect, broadcast, count, peer }: Options) 
     let client = Client::new().with_versions(peer.versions());
     let client = match role {
         Role::Publish => client.with_publish(origin.consume()),
-        Role::Subscribe => client.with_consume(origin.clone()),
+        Role::Subscribe => {
+            // Only this broadcast is asked for. moq-transport 14 and 15 have no request for all of them.
+            let only = origin.scope(std::slice::from_ref(&broadcast));
+            client.with_consume(only.with_context(|| format!("can't read {broadcast}"))?)
+        }
     };
     let mut link = Link::new(peer.redial(&url), &client, peer.dialer(), reconnect)?;
     tokio::select! {

@@ -2,6 +2,7 @@
 //! the agreed version. A trace is replayed on it.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::chunks::Chunks;
 use super::command::Command;
@@ -28,6 +29,16 @@ use crate::time::Instant;
 pub(super) struct BareMachine {
     pub(super) core: Core,
     pub(super) dialect: AnyDialect,
+    /// The set-up may agree on another dialect than that of the preferred version.
+    unsettled: Option<Box<Unsettled>>,
+}
+
+/// What another dialect needs to go on.
+#[derive(Debug)]
+struct Unsettled {
+    config: Config,
+    /// The commands so far.
+    commands: Vec<Command>,
 }
 
 /// The dialect of the agreed version.
@@ -50,11 +61,30 @@ macro_rules! dispatch {
 impl BareMachine {
     pub(super) fn new(config: Config, now: Instant) -> Self {
         let mut core = Core::new(&config, now);
+        let unsettled = || Box::new(Unsettled { config: config.clone(), commands: Vec::new() });
+        let unsettled = config.agreed.is_mixed().then(unsettled);
         let dialect = match core.draft {
             Some(draft) => AnyDialect::Ietf(Box::new(ietf::start(config, draft, &mut core))),
             None => AnyDialect::Lite(Box::new(lite::start(config, &mut core))),
         };
-        Self { core, dialect }
+        Self { core, dialect, unsettled }
+    }
+
+    /// The set-up agreed on a version: the session goes on in its dialect, with the commands so far.
+    fn settle(&mut self) {
+        let core = &mut self.core;
+        if core.settled_on.is_none() && !core.is_set_up() {
+            return;
+        }
+        let Some(Unsettled { config, commands }) = self.unsettled.take().map(|it| *it) else {
+            return;
+        };
+        if let Some((version, key)) = core.settled_on.take() {
+            core.change_version(version);
+            let draft = core.draft.expect("a version of the other dialect");
+            self.dialect = AnyDialect::Ietf(Box::new(ietf::resume(config, draft, core, key)));
+        }
+        commands.into_iter().for_each(|command| self.apply(command));
     }
 
     // ---- inputs ------------------------------------------------------------------------------
@@ -141,6 +171,11 @@ impl BareMachine {
         if core.state == SessionState::Closed {
             return;
         }
+        if let Some(unsettled) = &mut self.unsettled {
+            if !matches!(command, Command::Close { .. } | Command::Drain) {
+                return unsettled.commands.push(command);
+            }
+        }
         dispatch!(&mut self.dialect, it => apply(&mut **it, core, command));
     }
 
@@ -148,7 +183,15 @@ impl BareMachine {
 
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         let core = &mut self.core;
-        let event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core));
+        let mut event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core));
+        if self.unsettled.is_some() {
+            self.settle();
+            let core = &mut self.core;
+            event = event.or_else(
+                || dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core)),
+            );
+        }
+        let core = &mut self.core;
         let is_frame = matches!(event, Some(Event::Frame { .. } | Event::Datagram { .. }));
         core.counts.frames_received += u64::from(is_frame);
         if self.is_closed() {
@@ -292,6 +335,7 @@ impl BareMachine {
     /// The end was reported: frees all memory.
     fn forget(&mut self) {
         self.core.forget();
+        self.unsettled = None;
         dispatch!(&mut self.dialect, it => it.forget());
     }
 
@@ -381,4 +425,4 @@ impl crate::census::Counted for AnyDialect {
     }
 }
 
-census! { BareMachine { within: core, dialect; } }
+census! { BareMachine { within: core, dialect; plain: unsettled; } }

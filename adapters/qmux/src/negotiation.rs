@@ -70,6 +70,6 @@ mod tests {
     fn versions_that_share_a_name_agree_later() {
         let versions = Versions::default();
         let (_, agreed) = negotiate("qmux-02.moql", &versions).unwrap();
-        assert_eq!(Some(agreed), versions.agreed(None));
+        assert_eq!(Some(agreed), versions.agreed(Some(b"moql")));
     }
 }

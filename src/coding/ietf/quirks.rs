@@ -47,6 +47,14 @@ static OF_MOQ_LITE_JS: [Draft; 4] = [
     Draft { has_location_length: true, ..MOQT_20 },
 ];
 
+impl Draft {
+    /// Cloudflare `moq-transport` 0.17 sends TRACK_STATUS on its control stream too, where it expects no answer
+    /// (`track_status_on_the_control_stream_is_ignored`).
+    pub(crate) fn has_stray_track_status(&self) -> bool {
+        self.number == 18
+    }
+}
+
 impl Setup {
     /// The row of `draft` as this peer understands it.
     pub(crate) fn draft(&self, draft: &'static Draft) -> &'static Draft {
@@ -54,6 +62,13 @@ impl Setup {
             return draft;
         }
         OF_MOQ_LITE_JS.iter().find(|row| row.number == draft.number).unwrap_or(draft)
+    }
+
+    /// Whether the peer may be Cloudflare `moq-transport` 0.17, which names neither itself nor an option of its own. It ends a
+    /// PUBLISH of its own that we update. So what it offers is never paused
+    /// (`offers_of_cloudflare_are_not_paused`).
+    pub(crate) fn may_be_cloudflare(&self, draft: &Draft) -> bool {
+        draft.number == 18 && self.implementation.is_none() && !self.solicit
     }
 
     /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the session on the

@@ -1,8 +1,8 @@
 //! CLIENT_SETUP and SERVER_SETUP: negotiation of the version if the ALPN identifier does not determine it
 //! (up to 02).
 //!
-//! The messages have the form of those in moq-transport 14, and its versions may be in the same list.
-//! Parameters have a meaning only there.
+//! The messages have the form of those in moq-transport 14, which may be in the same list. Parameters have a meaning only
+//! there.
 
 use alloc::vec::Vec;
 
@@ -23,12 +23,15 @@ const fn code(version: Version) -> Option<u64> {
     match version {
         Version::Lite01 => Some(0xff0d_ad01),
         Version::Lite02 => Some(0xff0d_ad02),
+        Version::Moqt14 => Some(0xff00_000e),
         _ => None,
     }
 }
 
 fn from_code(number: u64) -> Option<Version> {
-    [Version::Lite01, Version::Lite02].into_iter().find(|it| code(*it) == Some(number))
+    [Version::Lite01, Version::Lite02, Version::Moqt14]
+        .into_iter()
+        .find(|it| code(*it) == Some(number))
 }
 
 /// CLIENT_SETUP: the first message of a client, on its first bidirectional stream.

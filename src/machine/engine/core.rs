@@ -48,6 +48,8 @@ pub(crate) struct Core {
     is_set_up: bool,
     /// The set-up arrives on a request, so that requests are read before it.
     pub(crate) sets_up_on_request: bool,
+    /// The set-up on this request agreed on a version of the other dialect, which goes on with it.
+    pub(crate) settled_on: Option<(Version, Key)>,
     /// The application has not accepted the peer yet.
     pub(crate) awaits_accept: bool,
     /// `Config::subgroups`.
@@ -128,6 +130,7 @@ impl Core {
             state: SessionState::Open,
             is_set_up: false,
             sets_up_on_request: false,
+            settled_on: None,
             awaits_accept: config.requires_accept && config.side == Side::Server,
             takes_subgroups: config.subgroups,
             lost: None,
@@ -157,6 +160,14 @@ impl Core {
             core.timers.set(now + core.limits.handshake_timeout, Timer::Handshake);
         }
         core
+    }
+
+    /// The set-up agreed on a version of another dialect. Nothing but the set-up was sent or received, and no group was
+    /// opened.
+    pub(crate) fn change_version(&mut self, version: Version) {
+        (self.version, self.draft) = (version, Draft::of(version));
+        self.schedule = Schedule::new(Layout::of(version), self.limits.pending_groups);
+        self.requests.release();
     }
 
     /// Frees the memory of a session whose end was reported.
@@ -280,6 +291,11 @@ impl Core {
     /// Whether the peer is set up, and the application accepted it. Until then nothing else is decoded.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_set_up && !self.awaits_accept
+    }
+
+    /// Whether the peer's set-up was read, or the version has none.
+    pub(crate) fn is_set_up(&self) -> bool {
+        self.is_set_up
     }
 
     /// The peer's set-up was read, or the version has none. Returns `true` if the session goes on at once; otherwise the
@@ -478,5 +494,5 @@ census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
     counts: incoming_fetches, outgoing_fetches, unconfirmed, lost, timers, actions, notices;
     within: requests, recv_streams, outgoing, incoming, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, chunk_list;
+    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, settled_on, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, chunk_list;
 } }

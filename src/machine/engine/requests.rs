@@ -399,7 +399,8 @@ impl Requests {
         self.waiting_for_room.insert(key);
     }
 
-    fn tell_of_room(&mut self) {
+    /// There may be room again.
+    pub(crate) fn tell_of_room(&mut self) {
         for key in mem::take(&mut self.waiting_for_room) {
             self.queue_write(key);
         }

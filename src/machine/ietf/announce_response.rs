@@ -220,7 +220,9 @@ impl Ietf {
         key: Key,
         response: &mut AnnounceResponse,
     ) -> Read {
-        let fin_cancels = self.draft.fin == FinRule::Cancels && response.tracks.is_none();
+        let is_for_names =
+            response.tracks.is_none() || self.draft.namespaces < NamespaceForm::Plain;
+        let fin_cancels = self.draft.fin == FinRule::Cancels && is_for_names;
         let is_over = core.requests.abandoned(key).is_some();
         let is_over = is_over || fin_cancels && core.requests.is_ended(key);
         // Earlier requests are answered first.

@@ -84,9 +84,7 @@ impl Ietf {
                 _ => self.open_stream(core, role, make),
             };
         }
-        if let Some(key) = self.broadcasts.announcer {
-            core.requests.queue_write(key);
-        }
+        core.requests.tell_of_room();
     }
 
     /// Whether a PUBLISH_NAMESPACE of the peer is to be refused, because a broadcast of this process

@@ -175,7 +175,7 @@ impl Ietf {
                     _ => None,
                 };
                 let request = existing.and_then(|id| self.ids.find(id));
-                match request.filter(|request| core.requests.is_incoming(*request)) {
+                match request.filter(|request| is_of_peer(core, *request)) {
                     Some(request) => drop(core.requests.receive(request, whole, false)),
                     None => {
                         self.resolve_tokens(&mut message)?;
@@ -194,7 +194,7 @@ impl Ietf {
             (flow @ (Flow::Cancel | Flow::Revoke), id) => {
                 let message = Message::decode(kind, body, self.draft)?;
                 let request = self.named(&message, id);
-                let is_theirs = |it: &Key| core.requests.is_incoming(*it) == (flow == Flow::Cancel);
+                let is_theirs = |it: &Key| is_of_peer(core, *it) == (flow == Flow::Cancel);
                 if let Some(request) = request.filter(is_theirs) {
                     core.requests.peer_reset(request, Error::Cancelled.stream_code());
                 }
@@ -324,4 +324,9 @@ impl Ietf {
         };
         self.write(core, key, &message);
     }
+}
+
+/// Whether it is a request of the peer, or one of ours to which the peer subscribed: PUBLISH.
+fn is_of_peer(core: &Core, key: Key) -> bool {
+    core.requests.is_incoming(key) || core.incoming.get(key).is_some()
 }

@@ -67,6 +67,18 @@ pub(super) fn start(mut config: Config, draft: &'static Draft, core: &mut Core) 
     ietf
 }
 
+/// Goes on with a session whose set-up, on this request, agreed on a draft among versions of moq-lite.
+pub(super) fn resume(
+    mut config: Config,
+    draft: &'static Draft,
+    core: &mut Core,
+    control: Key,
+) -> Ietf {
+    let mut ietf = Ietf::new(&mut config, draft);
+    ietf.resume(core, control);
+    ietf
+}
+
 /// The peer must read our answers while it asks: each message has one, and a stream may carry any
 /// number of messages. This many times [`request_buffer`](crate::Limits::request_buffer) may wait before
 /// the session is closed. To stop reading instead would block two ends that both ask for much.

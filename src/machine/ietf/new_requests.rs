@@ -10,7 +10,7 @@ use super::roles::Role;
 use super::session::{Ietf, Read, fault, read_message};
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
-    ControlStreams, Fetch, FetchTarget, Message, MessageType, NOT_SUPPORTED, Wanted, request_id,
+    ControlStreams, Fetch, FetchTarget, Message, MessageType, Wanted, request_id,
 };
 use crate::error::Error;
 use crate::limits::Limits;
@@ -93,12 +93,12 @@ impl Ietf {
     /// Begins a request by its first message.
     fn begin_request(&mut self, core: &mut Core, key: Key, message: Message) -> Read {
         match message {
+            // Tracks alone, up to 17. Of both a peer gets the namespaces.
+            Message::SubscribeNamespace(it) if it.wanted == Wanted::Tracks => {
+                Ok(self.on_prefix(core, key, it, true))
+            }
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
-                Ok(match it.wanted {
-                    // Tracks alone, up to 17. The peer is told, and its other requests go on.
-                    Wanted::Tracks => self.refuse(core, key, NOT_SUPPORTED),
-                    _ => self.on_prefix(core, key, it, false),
-                })
+                Ok(self.on_prefix(core, key, it, false))
             }
             Message::SubscribeTracks(it) => Ok(self.on_prefix(core, key, it, true)),
             Message::Subscribe(message) => Ok(self.on_subscribe(core, key, message)),

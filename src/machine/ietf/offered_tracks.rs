@@ -59,7 +59,7 @@ impl Ietf {
         Ok(self.refuse(core, key, code))
     }
 
-    /// Accepts the offer, with FORWARD 0: nothing is sent until somebody subscribes. The offer
+    /// Accepts the offer, with FORWARD 0 where it can be updated: nothing is sent until somebody subscribes. The offer
     /// counts as an announcement of its broadcast.
     pub(super) fn accept_offer(&mut self, core: &mut Core, key: Key) {
         match self.live_role(core, key) {
@@ -75,7 +75,8 @@ impl Ietf {
         };
         offer.accepted = true;
         let path = offer.path.clone();
-        let pause = Parameters { forward: Some(false), ..self.state(GroupOrder::Descending) };
+        let forward = Some(self.may_not_update_offers());
+        let pause = Parameters { forward, ..self.state(GroupOrder::Descending) };
         let parameters = pause.for_message(MessageType::PublishOk.written(self.draft), self.draft);
         let in_answer = parameters.forward.is_some();
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
@@ -113,7 +114,7 @@ impl Ietf {
         // The order of groups can't be changed.
         let (forward, order) = (Some(true), None);
         let parameters = Parameters { forward, order, new_group, ..parameters_of(want, true) };
-        if !self.update(core, key, parameters) {
+        if !self.may_not_update_offers() && !self.update(core, key, parameters) {
             return core.reject_subscription(token, Error::Limit(LimitKind::Requests));
         }
         let sub = OutgoingSubscription::new(token, key, want.priority);
@@ -143,34 +144,46 @@ impl Ietf {
         let Some(offer) = self.offers.by_key.get_mut(&key) else { return };
         offer.sub = None;
         let parameters = Parameters { forward: Some(false), ..Parameters::default() };
-        self.update(core, key, parameters);
+        if !self.may_not_update_offers() {
+            self.update(core, key, parameters);
+        }
+    }
+
+    /// Whether the peer would end an offer that is updated, see
+    /// [`Setup::may_be_cloudflare`](crate::coding::ietf::Setup).
+    fn may_not_update_offers(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.may_be_cloudflare(self.draft))
     }
 
     /// Reads what the peer sends on its offer: updates of its own, and PUBLISH_DONE. The end of the stream ends the
     /// offer; without PUBLISH_DONE it is a failure (6.4.2.2).
     pub(super) fn read_offer(&mut self, core: &mut Core, key: Key) -> Read {
-        let done = match core.requests.abandoned(key) {
-            Some(error) => Err(error),
-            None if core.requests.is_ended(key) => {
-                Err(Error::ProtocolViolation("FIN without PUBLISH_DONE"))
+        let done = match self.next_message(core, key)? {
+            Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
+            Some(Message::RequestUpdate(update)) => {
+                let code = fault_of(&update.parameters, Parameters::default());
+                self.answer_update(core, key, update.id, code);
+                // A failed update ends the request (9.5.1). The publisher ends an offer that was accepted.
+                let Some(code) = code.filter(|_| self.offers.is_open(key)) else {
+                    return Ok(Progress::More);
+                };
+                self.offers.remove(key);
+                self.refuse(core, key, code);
+                return Ok(Progress::request_ended(key, Error::Unsupported));
             }
-            None => match self.next_message(core, key)? {
-                None => return Ok(Progress::Wait),
-                Some(Message::PublishStateNotify(_)) => return Ok(Progress::More),
-                Some(Message::RequestUpdate(update)) => {
-                    let code = fault_of(&update.parameters, Parameters::default());
-                    self.answer_update(core, key, update.id, code);
-                    // A failed update ends the request (9.5.1). The publisher ends an offer that was accepted.
-                    let Some(code) = code.filter(|_| self.offers.is_open(key)) else {
-                        return Ok(Progress::More);
-                    };
-                    self.offers.remove(key);
-                    self.refuse(core, key, code);
-                    return Ok(Progress::request_ended(key, Error::Unsupported));
-                }
-                Some(Message::PublishDone(done)) => Ok(done),
-                Some(_) => return fault("not a message of PUBLISH"),
-            },
+            Some(Message::PublishDone(done)) => Ok(done),
+            Some(_) => return fault("not a message of PUBLISH"),
+            // Some publishers send STOP_SENDING with PUBLISH_DONE: they need no more of us, and their half goes on.
+            None => {
+                let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
+                Err(match request.recv.reset() {
+                    Some(code) => Error::from_stream_code(code),
+                    None if request.recv.is_finished() => {
+                        Error::ProtocolViolation("FIN without PUBLISH_DONE")
+                    }
+                    None => return Ok(Progress::Wait),
+                })
+            }
         };
         let Some(offer) = self.offers.remove(key) else { return Ok(Progress::Wait) };
         self.finish(core, key);

@@ -90,7 +90,8 @@ impl Ietf {
                 self.finish(core, key);
                 return Ok(Progress::Wait);
             }
-            Some(Message::RequestOk(ok)) => ok.parameters,
+            // The name of the answer up to 17.
+            Some(Message::RequestOk(ok) | Message::PublishOk(ok)) => ok.parameters,
             Some(_) => return fault("not an answer to PUBLISH"),
         };
         let subscription = self.change(core, key, &parameters);
@@ -101,7 +102,13 @@ impl Ietf {
             return Ok(Progress::Wait);
         };
         let (request, tokens, (broadcast, track)) = (RequestKey::of(key), parameters.shown, *names);
-        let event = Event::SubscribeRequested { request, broadcast, track, subscription, tokens };
-        Ok(Progress::Event(event))
+        Ok(Progress::Event(Event::SubscribeRequested {
+            request,
+            broadcast,
+            track,
+            subscription,
+            wait: None,
+            tokens,
+        }))
     }
 }

@@ -193,7 +193,7 @@ impl Ietf {
         let subscription = IncomingSubscription::new(message.id, want.clone());
         let paused = parameters.forward == Some(false);
         core.incoming.insert(key, IncomingSubscription { paused, ..subscription });
-        let Parameters { filter, fill, shown: tokens, .. } = message.parameters;
+        let Parameters { filter, fill, shown: tokens, rendezvous_timeout, .. } = message.parameters;
         let start = SubscriptionStart { filter, fill };
         self.set_role(key, Role::IncomingSubscription(Some(Box::new(start))));
         Progress::Event(Event::SubscribeRequested {
@@ -201,6 +201,7 @@ impl Ietf {
             broadcast: message.namespace,
             track: message.track,
             subscription: want,
+            wait: rendezvous_timeout.filter(|time| !time.is_zero()),
             tokens,
         })
     }

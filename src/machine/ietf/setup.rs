@@ -19,6 +19,7 @@ use crate::machine::config::Config;
 use crate::machine::engine::{ControlStream, Core, Dialect, Timer};
 use crate::machine::stream_buffers::SendBuffer;
 use crate::peer::Peer;
+use crate::slab::Key;
 use crate::stream::Side;
 
 impl Ietf {
@@ -46,6 +47,18 @@ impl Ietf {
         } else if !core.awaits_accept {
             self.begin(core, setup);
         }
+    }
+
+    /// Goes on after the messages of the set-up, of which that of the peer is still to be read. A client has not said yet
+    /// how many requests it grants.
+    pub(super) fn resume(&mut self, core: &mut Core, control: Key) {
+        self.control = Some(control);
+        self.set_role(control, Role::Control);
+        if self.side == Side::Client {
+            let max = self.ids.granted;
+            self.write(core, control, &Message::MaxRequestId(max));
+        }
+        core.requests.queue_read(control);
     }
 
     /// Sends SETUP on a control stream of our own (17 and later). That stream is never finished

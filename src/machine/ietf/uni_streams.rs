@@ -79,6 +79,10 @@ impl Ietf {
                 Ok(Progress::More)
             }
             Message::Goaway(goaway) => self.on_goaway_message(core, goaway),
+            Message::TrackStatus(it) if self.draft.has_stray_track_status() => {
+                self.accept_id(core, it.id)?;
+                Ok(Progress::More)
+            }
             _ => return fault("not a message of the control stream"),
         };
         // The message is consumed: a stream that was full is read on.

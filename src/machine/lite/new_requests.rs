@@ -135,6 +135,7 @@ impl Lite {
                     broadcast: message.broadcast,
                     track: message.track,
                     subscription: message.want,
+                    wait: None,
                     tokens: Default::default(),
                 })
             }

@@ -3,6 +3,7 @@
 //! A version is a row of [`Features`]. No module compares version numbers.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -16,6 +17,7 @@ use crate::machine::config::Config;
 use crate::machine::engine::{ByRequest, Core, Progress};
 use crate::machine::source::Token;
 use crate::machine::stream_buffers::RecvBuffer;
+use crate::path::Path;
 use crate::slab::Key;
 use crate::stream::Side;
 use crate::version::{Agreed, Version};
@@ -38,6 +40,8 @@ pub(in crate::machine) struct Lite {
     /// SETUP of the peer, or a default where the version has none. `None` until it arrived:
     /// requests and groups wait, because their meaning depends on it (3.1).
     pub(super) peer: Option<Setup>,
+    /// The prefixes that we are interested in, until the version is agreed on (01 and 02).
+    pub(super) interests: Vec<Path>,
     /// Requests of the peer that arrived before the session was ready.
     pub(super) early: BTreeSet<Key>,
     /// The kind of each request. One of the peer that has none is new: its type has not arrived yet.
@@ -65,6 +69,7 @@ impl Lite {
             hop: config.hop,
             cost: config.cost.map(|cost| cost.min(Cost::MAX)),
             peer: None,
+            interests: Vec::new(),
             early: BTreeSet::new(),
             roles: ByRequest::default(),
             queries: BTreeMap::new(),
@@ -186,5 +191,5 @@ pub(super) fn read_message(
 census! { Lite {
     counts: early, queries;
     within: roles, reports, probe;
-    plain: side, agreed, version, features, hop, cost, peer, next_sub_id;
+    plain: side, agreed, version, features, hop, cost, peer, interests, next_sub_id;
 } }

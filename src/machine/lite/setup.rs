@@ -6,12 +6,14 @@
 //! overtake it, wait. Afterwards that stream stands for the session.
 
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::mem;
 
 use super::roles::{AnnounceSubscription, Role};
 use super::session::Lite;
 use crate::coding::DecodeError;
+use crate::coding::ietf::Draft;
 use crate::coding::lite::{
     AnnounceRequest, BiStream, ClientSetup, Features, HEAD_BYTES, ServerSetup, SessionUpdate,
     Setup, UniStream, frame_settle,
@@ -39,7 +41,13 @@ impl Lite {
         } else {
             self.set_up(core, Setup::default());
         }
-        if !core.awaits_accept {
+        if core.awaits_accept {
+            return;
+        }
+        if self.agreed.is_mixed() {
+            // 01 and 02 encode an announce request alike, so that it can wait as it is; the other dialect has none.
+            self.interests = config.interests;
+        } else {
             let is_client = config.side == Side::Client;
             // Path, Role and Cost come from the client alone (7.3.2 to 7.3.4): the server knows who
             // it is by its address. Defaults are left out.
@@ -70,7 +78,6 @@ impl Lite {
             core.control = Some(ControlStream { send, ..ControlStream::default() });
         }
         for prefix in interests {
-            // 01 and 02 encode the request alike, so it does not matter which of them is agreed on later.
             let request =
                 AnnounceRequest { prefix: prefix.clone(), exclude: self.hop, hidden: true };
             let opened =
@@ -158,6 +165,10 @@ impl Lite {
         // No common version closes the session with a code of its own; garbage is a violation.
         match self.decode_version_setup(core, key) {
             Ok(None) => {}
+            // It is not consumed: the other dialect reads it again.
+            Ok(Some(Some(version))) if Draft::of(version).is_some() => {
+                core.settled_on = Some((version, key));
+            }
             Ok(Some(Some(version))) => self.settle(core, key, version),
             Ok(Some(None)) => core.close(Error::Version),
             Err(_) => core.violation("malformed SETUP"),
@@ -179,20 +190,24 @@ impl Lite {
             let is_cut = request.recv.has_fin() || request.abandoned().is_some();
             return if is_cut { Err(DecodeError::Truncated) } else { Ok(None) };
         };
-        request.recv.skip(framed.head);
-        let body = request.recv.take(framed.body);
-        Ok(Some(match self.side {
+        let mut whole = vec![0; framed.head + framed.body];
+        let body = &request.recv.peek(&mut whole)[framed.head..];
+        let version = match self.side {
             // The server must have chosen one that we offered.
             Side::Client => {
-                let setup = ServerSetup::decode_body(framed.kind, &body)?;
+                let setup = ServerSetup::decode_body(framed.kind, body)?;
                 setup.version.filter(|it| self.agreed.iter().any(|ours| ours == *it))
             }
             // Our order of preference decides among those that the client offers.
             Side::Server => {
-                let setup = ClientSetup::decode_body(framed.kind, &body)?;
+                let setup = ClientSetup::decode_body(framed.kind, body)?;
                 self.agreed.iter().find(|it| setup.versions.contains(it))
             }
-        }))
+        };
+        if version.is_some_and(|it| Draft::of(it).is_none()) {
+            request.recv.skip(whole.len());
+        }
+        Ok(Some(version))
     }
 
     /// A version was agreed on. Everything that depends on it begins now.
@@ -201,6 +216,8 @@ impl Lite {
         core.version = version;
         self.features = Features::of(version);
         self.set_role(key, Role::Session);
+        let interests = mem::take(&mut self.interests);
+        self.begin(core, Setup::default(), interests);
         // The answer goes out with everything that waits, once the application accepts the peer.
         self.early.insert(key);
         self.set_up(core, Setup::default());

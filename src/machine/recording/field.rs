@@ -238,8 +238,8 @@ converted! {
     Version as Box<str>: |version| version.name().into(), |text| text.parse().ok();
     Agreed as Vec<Version>: |agreed| agreed.iter().collect(), |versions| {
         let versions: Versions = versions.into_iter().collect();
-        let alpn = versions.iter().next().map(|version| version.alpn().as_bytes());
-        versions.agreed(alpn)
+        let alpns: Vec<_> = versions.alpns().map(str::as_bytes).collect();
+        versions.agreed(if let [alpn] = alpns[..] { Some(alpn) } else { None })
     };
     PairForm as u64: |form| *form as u64, |n| {
         [Self::Absolute, Self::Delta, Self::Delta17, Self::Delta18].get(n as usize).copied()
@@ -358,7 +358,7 @@ enums! {
         11 SubscribeEnded { subscription, result },
         12 TrackOffered { request, broadcast, track, tokens },
         13 SubscribeStarted { subscription, group },
-        14 SubscribeRequested { request, broadcast, track, subscription, tokens },
+        14 SubscribeRequested { request, broadcast, track, subscription, wait, tokens },
         15 SubscribeUpdated { request, subscription },
         16 TrackInfo { subscription, info },
         17 TrackRequested { request, broadcast, track, tokens },

@@ -1,6 +1,7 @@
 //! The version exchange, where one ALPN stands for several versions (moq-lite 01 and 02).
 
 use super::*;
+use crate::Version::{Moqt14, Moqt22};
 use crate::version::{Agreed, Versions};
 
 const CODE_01: &str = "c0000000ff0dad01";
@@ -159,6 +160,64 @@ fn requests_before_the_version_wait() {
         lone.fin(silent, subscribe_bytes(Lite02));
         assert!(matches!(lone.events()[0], Event::SubscribeRequested { .. }));
     }
+}
+
+/// Without a protocol of WebTransport the set-up agrees on the dialect as well. `moq-lite` and `moq-net` offer versions of
+/// both in one list, and clients of moq-transport 14 only that one (`aiomoqt` 0.13).
+#[test]
+fn without_an_identifier_the_set_up_agrees_on_the_dialect() {
+    let unnamed = |side, versions: &[Version]| {
+        let versions: Versions = versions.iter().copied().collect();
+        let agreed = versions.agreed(None).expect("one of them");
+        Config { agreed, interests: vec![path("demo")], ..config(side, Lite01) }
+    };
+    let all = [Moqt22, Lite06, Moqt14, Lite02, Lite01];
+    for (client, server, settled) in [
+        (&all[..], &all[..], Lite02),
+        (&[Moqt14], &all, Moqt14),
+        (&all, &[Moqt14], Moqt14),
+        (&all, &[Lite01, Moqt14], Lite01),
+        (&[Lite01, Moqt14], &[Lite02, Moqt14], Moqt14),
+        (&[Lite01], &all, Lite01),
+    ] {
+        for link in links() {
+            let (client, server) = (unnamed(Side::Client, client), unnamed(Side::Server, server));
+            let mut pair = join(client, server, link);
+            // Commands before the set-up are carried out after it.
+            pair.client.apply(subscribe(0));
+            pair.run_until_idle();
+            assert_eq!(pair.client.machine.version(), settled);
+            assert_eq!(pair.server.machine.version(), settled);
+            let asks = |event: &Event| match event {
+                Event::SubscribeRequested { request, .. } => Some(*request),
+                Event::AnnounceRequested { .. } => None,
+                other => panic!("{other:?}"),
+            };
+            let events = pair.server.take_events();
+            let announce = |it: &Event| matches!(it, Event::AnnounceRequested { .. });
+            assert!(events.iter().any(announce), "the interests of the client: {events:?}");
+            let request = one(events.iter().filter_map(asks).collect());
+            let info = TrackInfo::default();
+            pair.server.apply(Command::AcceptSubscribe { request, info, largest: None });
+            pair.run_until_idle();
+            let events = pair.client.take_events();
+            assert!(events.iter().any(|it| matches!(it, Event::TrackInfo { .. })), "{events:?}");
+        }
+    }
+    // A server that decides on its client learns of the versions first, and the session may end before that.
+    let mut lone = Lone::new(Config { requires_accept: true, ..unnamed(Side::Server, &all) });
+    lone.open(Dir::Bi, &client_setup(&["c0000000ff00000e"]));
+    assert!(matches!(lone.events()[..], [Event::SetUp { .. }]));
+    assert!(lone.sent.is_empty());
+    lone.apply(Command::Accept { hop: Hop::UNKNOWN, interests: vec![] });
+    assert_eq!(lone.sent(StreamId::from_u64(0))[..2], *"21");
+    let mut lone = Lone::new(unnamed(Side::Server, &all));
+    lone.apply(Command::Close { error: Error::SessionClosed });
+    lone.open(Dir::Bi, &client_setup(&["c0000000ff00000e"]));
+    assert!(matches!(lone.events()[..], [Event::Closed { .. }]));
+    let mut lone = Lone::new(unnamed(Side::Server, &all));
+    lone.open(Dir::Bi, &client_setup(&["c0000000ff00000d"]));
+    assert_eq!(lone.closed_with(0x15), Error::Version);
 }
 
 #[test]

@@ -414,7 +414,7 @@ async fn connect(address: SocketAddr, draft: DraftVersion) -> AnyConnection {
     within("a session", AnyConnection::connect(&address.to_string(), config)).await.unwrap()
 }
 
-/// The facade asks for PUBLISH on 16 and 17, which this relay refuses.
+/// The facade asks for PUBLISH on 16 and 17. These tests want the names of broadcasts.
 async fn subscribe_namespace(client: &mut AnyConnection, prefix: TrackNamespace) -> AnyRequest {
     const NAMESPACES: u64 = 1;
     match client {

@@ -841,6 +841,64 @@ fn a_published_track_serves_subscriptions() {
     }
 }
 
+/// Cloudflare `moq-transport` 0.17, see `coding::ietf::quirks`.
+#[test]
+fn offers_of_cloudflare_are_not_paused() {
+    for name in [None, Some("aiomoqt")] {
+        let setup = Setup { implementation: name.map(Into::into), ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, Moqt18), setup);
+        talk.lone.events();
+        let stream = talk.request(|id| publish(id, 77));
+        let Event::TrackOffered { request, .. } = one(talk.lone.events()) else { panic!() };
+        talk.lone.apply(Command::AcceptOffer { request });
+        let Message::RequestOk(ok) = talk.written_one(stream) else { panic!() };
+        assert_eq!(ok.parameters.forward, Some(name.is_none()));
+        talk.lone.events();
+        // Without a subscription the groups are stopped as they arrive.
+        let early = talk.lone.open(Dir::Uni, "18 4d 04 80 00 02 6869");
+        talk.lone.advance(Duration::from_secs(60));
+        assert_eq!(talk.lone.actions(), [stop(early, 1)]);
+        for slot in 0..3 {
+            talk.lone.apply(subscribe(slot));
+            assert_eq!(talk.written(stream).len(), usize::from(name.is_some()));
+            let data = talk.lone.open(Dir::Uni, &format!("18 4d {:02x} 80 00 02 6869", 5 + slot));
+            talk.lone.fin(data, "");
+            let events = talk.lone.events();
+            assert!(events.iter().any(|it| matches!(it, Event::Group { .. })), "{events:?}");
+            talk.lone.apply(Command::Unsubscribe { subscription: token(slot) });
+            assert_eq!(talk.written(stream).len(), usize::from(name.is_some()));
+            talk.lone.events();
+        }
+    }
+}
+
+/// STOP_SENDING of the publisher may come before its PUBLISH_DONE (Cloudflare `moq-transport` 0.17, in one packet).
+#[test]
+fn an_offer_ends_as_its_publisher_says_although_it_reads_no_more() {
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt17) {
+        for fin in [false, true] {
+            let setup = Setup { solicit: true, ..Setup::default() };
+            let mut talk = Talk::with(interested(Side::Server, version), setup);
+            let stream = talk.request(|id| publish(id, 77));
+            let Event::TrackOffered { request, .. } = one(talk.lone.events()) else { panic!() };
+            talk.lone.apply(Command::AcceptOffer { request });
+            talk.lone.apply(subscribe(0));
+            talk.lone.events();
+            talk.lone.handle(Input::Stopped { id: stream, code: Code::new(0) });
+            assert_eq!(talk.lone.events(), []);
+            if fin {
+                talk.lone.fin(stream, "");
+            } else {
+                let done = talk.done(0, TRACK_ENDED, 0);
+                talk.lone.fin(stream, &wire(version, &done));
+            }
+            let events = talk.lone.events();
+            let ended = |event: &Event| matches!(event, Event::RequestEnded { result, .. } if result.is_ok() != fin);
+            assert!(events.iter().any(ended), "{events:?}");
+        }
+    }
+}
+
 /// An offer may be refused by the application, or because announcements are not wanted.
 #[test]
 fn an_offer_is_refused() {

@@ -1,4 +1,5 @@
-//! SUBSCRIBE_TRACKS, and the PUBLISH of each track below its prefix (*Subscribing to Tracks*, 18 and later).
+//! SUBSCRIBE_TRACKS, and the PUBLISH of each track below its prefix (*Subscribing to Tracks*, 18 and later; before, an
+//! option of SUBSCRIBE_NAMESPACE).
 
 use super::*;
 
@@ -134,6 +135,67 @@ fn each_track_of_a_prefix_is_published_and_subscribed() {
         talk.lone.apply(Command::FinishSubscribe { request: sub, end: 8 });
         assert_eq!(talk.written_one(offer), talk.done(1, TRACK_ENDED, 1));
         talk.lone.fin(offer, "");
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// On 16 and 17 SUBSCRIBE_NAMESPACE may ask for tracks (*Subscribe Options* 0). `aiomoqt` 0.13 finds tracks by it.
+#[test]
+fn tracks_were_an_option_of_subscribe_namespace() {
+    for version in [Moqt16, Moqt17] {
+        let setup = Setup { solicit: true, max_request_id: 2, ..Setup::default() };
+        let mut talk = Talk::with(config(Side::Server, version), setup);
+        let stream = talk.request(|id| {
+            let (prefix, wanted, parameters) = (path("room"), Wanted::Tracks, Default::default());
+            Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
+        });
+        let request = accepted(&mut talk, 3);
+        let id = talk.id(0);
+        let ok = Message::RequestOk(RequestOk { id, ..RequestOk::default() });
+        assert_eq!(talk.written_one(stream), ok);
+        appears(&mut talk, request, track("a", "video"));
+        let offers = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
+        let Message::Publish(first) = talk.written_one(offers) else { panic!() };
+        assert_eq!((first.namespace, &*first.track), (path("room/a"), "video"));
+        appears(&mut talk, request, track("b", "video"));
+        let second = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
+        if version == Moqt16 {
+            // That many ids were granted.
+            assert_eq!(talk.written(second), []);
+            talk.send(second, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+        }
+        let Message::Publish(publish) = talk.written_one(second) else { panic!() };
+        assert_eq!(publish.namespace, path("room/b"));
+
+        let id = talk.id(first.id);
+        talk.send(offers, &Message::PublishOk(RequestOk { id, ..RequestOk::default() }));
+        let sub = match one(talk.lone.events()) {
+            Event::SubscribeRequested { request, broadcast, .. } => {
+                assert_eq!(broadcast, path("room/a"));
+                request
+            }
+            other => panic!("{other:?}"),
+        };
+        let info = TrackInfo::default();
+        talk.lone.apply(Command::AcceptSubscribe { request: sub, info, largest: None });
+        assert_eq!(talk.written(offers), []);
+        // The peer changes its subscription, and ends it. On 16 that is a message on the control stream.
+        let (next, existing) = (talk.next, talk.id(first.id));
+        talk.next += 2;
+        let parameters = Parameters { priority: Some(9), ..Parameters::default() };
+        let change = RequestUpdate { id: next, existing, parameters };
+        talk.send(offers, &Message::RequestUpdate(change));
+        assert!(matches!(talk.lone.events()[..], [Event::SubscribeUpdated { .. }]));
+        match version {
+            Moqt16 => talk.send(offers, &Message::Unsubscribe(Unsubscribe { id: existing })),
+            _ => talk.lone.reset(offers, 0),
+        }
+        assert!(
+            matches!(talk.lone.events()[..], [Event::RequestEnded { request, .. }] if request == sub)
+        );
+        // FIN ends the request for tracks, as it does that for namespaces.
+        talk.lone.fin(stream, "");
+        assert!(matches!(talk.lone.events()[..], [Event::RequestEnded { .. }]));
         assert!(!talk.lone.end.is_closed());
     }
 }

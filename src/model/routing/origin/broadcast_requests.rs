@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::Waker;
 
 use crate::census::census;
 use crate::model::base::{
@@ -28,6 +29,8 @@ pub(crate) struct BroadcastRequests {
     /// The handlers of each prefix. The newest one is asked.
     prefixes: BTreeMap<Path, BTreeSet<u64>>,
     pub(super) pending: BTreeMap<Path, PendingRequest>,
+    /// The paths for whose first route somebody waits, without a request.
+    awaited: BTreeMap<Path, AwaitedRoute>,
     /// All pending requests, by deadline.
     due: BTreeSet<(Instant, Path)>,
     /// The deadline that is scheduled in the cache.
@@ -77,6 +80,13 @@ pub(crate) struct PendingRequest {
     pub(super) waiters: Wakers,
     /// Handlers that wait for the last requester to go.
     pub(crate) unused: Wakers,
+}
+
+/// A path that nothing leads to yet.
+#[derive(Default)]
+struct AwaitedRoute {
+    waiters: usize,
+    wakers: Wakers,
 }
 
 pub(super) type RequestAnswer = Arc<OnceLock<Result<BroadcastConsumer>>>;
@@ -178,6 +188,9 @@ impl BroadcastRequests {
     /// better handler now. After a new handler their requesters still wait.
     pub(crate) fn recheck(&mut self, path: &Path, reach: Reach) {
         let may_answer = reach != Reach::OnDemand;
+        if let Some(awaited) = self.awaited.get_mut(path) {
+            awaited.wakers.take(&mut self.wakes);
+        }
         if let Some(pending) = self.pending.get_mut(path).filter(|_| may_answer) {
             pending.waiters.take(&mut self.wakes);
         }
@@ -186,10 +199,13 @@ impl BroadcastRequests {
         }
         // Requests at a handler with a longer prefix stay there.
         let (from, to) = below(path);
+        let range = (Bound::Included(&*from), Bound::Excluded(&*to));
+        for (_, awaited) in self.awaited.range_mut::<str, _>(range) {
+            awaited.wakers.take(&mut self.wakes);
+        }
         let mut concerned = BTreeSet::new();
         for id in path.covering().filter_map(|prefix| self.prefixes.get(prefix)).flatten() {
             let Some(handler) = self.handlers.get(id) else { continue };
-            let range = (Bound::Included(&*from), Bound::Excluded(&*to));
             concerned.extend(handler.requested.get(path).cloned());
             concerned.extend(handler.requested.range::<str, _>(range).cloned());
         }
@@ -368,6 +384,34 @@ impl BroadcastRequests {
         Some((waker, self.close(path)))
     }
 
+    // ---- awaited routes ----------------------------------------------------------------------
+
+    /// Somebody waits for a route to a path, until [`end_await`](Self::end_await).
+    pub(super) fn begin_await(&mut self, path: &Path) {
+        self.awaited.entry(path.clone()).or_default().waiters += 1;
+    }
+
+    /// Wakes the waiter when there may be a route. Drop the returned value after releasing the lock.
+    pub(super) fn await_route(
+        &mut self,
+        path: &Path,
+        slot: &mut WaitSlot,
+        waker: Waker,
+    ) -> Option<Waker> {
+        self.awaited.get_mut(path)?.wakers.register(slot, waker)
+    }
+
+    /// Drop the returned value after releasing the lock.
+    pub(super) fn end_await(&mut self, path: &Path, slot: &mut WaitSlot) -> Option<Waker> {
+        let awaited = self.awaited.get_mut(path)?;
+        let waker = awaited.wakers.free(slot);
+        awaited.waiters -= 1;
+        if awaited.waiters == 0 {
+            self.awaited.remove(path);
+        }
+        waker
+    }
+
     /// The first deadline.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
@@ -490,11 +534,13 @@ census! { each PendingRequest {
     plain: number, requester, handler, is_out, due, answer;
 } }
 
+census! { each AwaitedRoute { counts: waiters, wakers; } }
+
 census! { each ServedBroadcast { within: broadcast; plain: id, under, requester, keep_alive; } }
 
 census! { BroadcastRequests {
     counts: prefixes, due, scheduled, shares, deferred;
-    within: handlers, pending, served, peers;
+    within: handlers, pending, awaited, served, peers;
     plain: last, wakes;
 } }
 

@@ -160,15 +160,20 @@ impl OriginConsumer {
         AnnounceReader::new(self.shared.clone(), TableReader::new(scope, horizon, filter))
     }
 
-    /// Finds the broadcast for a SUBSCRIBE of the same peer.
+    /// Finds the broadcast for a SUBSCRIBE of the same peer. If it `waits`, one that nothing leads to is pending.
     ///
     /// # Errors
     ///
     /// As [`request_broadcast`](Self::request_broadcast), at once, but [`Error::Unroutable`] also if the path is not
     /// allowed: a peer learns nothing about it.
-    pub(crate) fn route(&self, path: &Path, horizon: Horizon) -> Result<RoutedBroadcast> {
+    pub(crate) fn route(
+        &self,
+        path: &Path,
+        horizon: Horizon,
+        waits: bool,
+    ) -> Result<RoutedBroadcast> {
         let path = self.reader.scope().absolute(path).ok_or(Error::Unroutable)?;
-        self.shared.request(path, horizon)
+        self.shared.request(path, horizon, waits)
     }
 
     fn best(&self, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
@@ -230,7 +235,7 @@ impl OriginConsumer {
         let Some(path) = absolute else { return Poll::Ready(Err(Error::Unauthorized)) };
         let pending = match &mut self.pending {
             Some(pending) if pending.path == path => pending,
-            other => match self.shared.request(path, Horizon::default())? {
+            other => match self.shared.request(path, Horizon::default(), false)? {
                 RoutedBroadcast::Ready(broadcast) => {
                     *other = None;
                     return Poll::Ready(Ok(broadcast));

@@ -24,38 +24,50 @@ enum Located {
 
 impl OriginShared {
     /// Finds the broadcast at the whole path `path`, or requests it. An announced broadcast comes
-    /// first, then one that was accepted before, then the handler or peer with the longest prefix.
+    /// first, then one that was accepted before, then the handler or peer with the longest prefix. If there is none,
+    /// a request that `waits` is pending until something leads to the path.
     pub(crate) fn request(
         self: &Arc<Self>,
         path: Path,
         horizon: Horizon,
+        waits: bool,
     ) -> Result<RoutedBroadcast> {
-        let requester = horizon.session;
         // The second value is dropped after the lock is released.
         let (found, _displaced) = self.change_requests(|state| {
             let (there, displaced) = self.locate(state, &path, horizon);
-            let pending = there.and_then(|there| {
-                let handler = match there {
-                    Located::Ready(broadcast) => return Ok(RoutedBroadcast::Ready(broadcast)),
-                    Located::Handler(handler) => handler,
-                };
-                if !state.requests.pending.contains_key(&path) {
-                    state.requests.admit(requester, self.cache.limits())?;
+            let answer = match there {
+                Ok(Located::Ready(broadcast)) => {
+                    return (Ok(RoutedBroadcast::Ready(broadcast)), displaced);
                 }
-                let due = self.stamp() + self.cache.limits().answer_timeout;
-                let answer = state.requests.request(&path, handler, requester, due)?;
-                let (shared, slot) = (self.clone(), WaitSlot::default());
-                Ok(RoutedBroadcast::Pending(PendingBroadcast {
-                    shared,
-                    path,
-                    horizon,
-                    answer,
-                    slot,
-                }))
-            });
-            (pending, displaced)
+                Ok(Located::Handler(handler)) => {
+                    self.ask(state, &path, handler, horizon.session).map(Some)
+                }
+                Err(Error::Unroutable) if waits => {
+                    state.requests.begin_await(&path);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            };
+            let (shared, slot) = (self.clone(), WaitSlot::default());
+            let pending = |answer| PendingBroadcast { shared, path, horizon, answer, slot };
+            (answer.map(|answer| RoutedBroadcast::Pending(pending(answer))), displaced)
         });
         found
+    }
+
+    /// Requests a broadcast from a handler of this process.
+    fn ask(
+        self: &Arc<Self>,
+        state: &mut OriginState,
+        path: &Path,
+        handler: u64,
+        requester: Requester,
+    ) -> Result<RequestAnswer> {
+        if !state.requests.pending.contains_key(path) {
+            state.requests.admit(requester, self.cache.limits())?;
+        }
+        let due = self.stamp() + self.cache.limits().answer_timeout;
+        state.requests.request(path, handler, requester, due)
     }
 
     fn locate(self: &Arc<Self>, state: &mut OriginState, path: &Path, horizon: Horizon) -> Lookup {
@@ -116,12 +128,13 @@ pub(crate) enum RoutedBroadcast {
     Pending(PendingBroadcast),
 }
 
-/// Waits for the answer to a request. If it is dropped, its part in the request is cancelled.
+/// Waits for the answer to a request, or for somebody to ask. If it is dropped, its part in the request is cancelled.
 pub(crate) struct PendingBroadcast {
     shared: Arc<OriginShared>,
     pub(super) path: Path,
     horizon: Horizon,
-    answer: RequestAnswer,
+    /// `None`: nothing leads to the path yet.
+    answer: Option<RequestAnswer>,
     slot: WaitSlot,
 }
 
@@ -130,23 +143,43 @@ impl PendingBroadcast {
     pub(crate) fn poll(&mut self, waker: Option<&Waker>) -> Poll<Result<BroadcastConsumer>> {
         let Self { shared, path, horizon, answer, slot } = self;
         let waker = waker.cloned();
-        // Both are dropped after the lock is released.
-        let (result, _displaced, _unused) = shared.change_requests(|state| {
-            if let Some(answer) = answer.get() {
-                return (Poll::Ready(answer.clone()), None, None);
+        // Those are dropped after the lock is released.
+        let mut unused = [None, None];
+        let (result, _displaced) = shared.change_requests(|state| {
+            if let Some(answer) = answer.as_ref().and_then(|answer| answer.get()) {
+                return (Poll::Ready(answer.clone()), None);
             }
             let (there, displaced) = shared.locate(state, path, *horizon);
-            if let Ok(Located::Ready(broadcast)) = there {
-                return (Poll::Ready(Ok(broadcast)), displaced, None);
+            let handler = match there {
+                Ok(Located::Ready(broadcast)) => return (Poll::Ready(Ok(broadcast)), displaced),
+                Ok(Located::Handler(handler)) => Ok(handler),
+                Err(error) => Err(error),
+            };
+            if answer.is_none() {
+                let asked = handler
+                    .clone()
+                    .and_then(|handler| shared.ask(state, path, handler, horizon.session));
+                match asked {
+                    Ok(asked) => {
+                        unused[0] = state.requests.end_await(path, slot);
+                        *answer = Some(asked);
+                    }
+                    Err(Error::Unroutable) => {
+                        unused[1] =
+                            waker.and_then(|waker| state.requests.await_route(path, slot, waker));
+                        return (Poll::Pending, displaced);
+                    }
+                    Err(error) => return (Poll::Ready(Err(error)), displaced),
+                }
             }
             let Some(pending) = state.requests.pending.get_mut(path) else {
-                return (Poll::Ready(Err(Error::Unroutable)), displaced, None);
+                return (Poll::Ready(Err(Error::Unroutable)), displaced);
             };
-            if let (None, false, Err(error)) = (pending.handler, pending.is_out, there.map(drop)) {
-                return (Poll::Ready(Err(error)), displaced, None);
+            if let (None, false, Err(error)) = (pending.handler, pending.is_out, handler) {
+                return (Poll::Ready(Err(error)), displaced);
             }
-            let unused = waker.and_then(|waker| pending.waiters.register(slot, waker));
-            (Poll::Pending, displaced, unused)
+            unused[1] = waker.and_then(|waker| pending.waiters.register(slot, waker));
+            (Poll::Pending, displaced)
         });
         result
     }
@@ -155,7 +188,12 @@ impl PendingBroadcast {
 impl Drop for PendingBroadcast {
     fn drop(&mut self) {
         let Self { shared, path, answer, slot, .. } = self;
-        drop(shared.change_requests(|state| state.requests.leave(path, answer, slot)));
+        match answer {
+            Some(answer) => {
+                drop(shared.change_requests(|state| state.requests.leave(path, answer, slot)));
+            }
+            None => drop(shared.change_requests(|state| state.requests.end_await(path, slot))),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Deadlines for answers of the peer.
+//! Deadlines for answers of the peer, and for ours to requests that may wait for a broadcast.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,13 +17,15 @@ pub(crate) struct AnswerDeadlines {
     time: Duration,
 }
 
-/// A request to the peer.
+/// A request that has no answer yet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PendingAnswer {
     /// SUBSCRIBE or TRACK, by key of the `RemoteTrack`.
     Track(Key),
     /// FETCH, by key of the `OutgoingFetch`.
     Group(Key),
+    /// A request of the peer that waits for its broadcast, by slot.
+    Route(usize),
 }
 
 impl AnswerDeadlines {
@@ -62,6 +64,19 @@ impl AnswerDeadlines {
         self.due.remove(&(due, PendingAnswer::Group(key)));
     }
 
+    /// The peer waits so long for a broadcast. Returns the deadline.
+    pub(crate) fn expect_route(&mut self, slot: usize, time: Duration, now: Instant) -> Instant {
+        let due = now + time;
+        self.due.insert((due, PendingAnswer::Route(slot)));
+        due
+    }
+
+    pub(crate) fn end_route(&mut self, slot: usize, due: Option<Instant>) {
+        if let Some(due) = due {
+            self.due.remove(&(due, PendingAnswer::Route(slot)));
+        }
+    }
+
     fn pop(&mut self, now: Instant) -> Option<PendingAnswer> {
         self.due.first().filter(|(at, _)| *at <= now)?;
         self.due.pop_first().map(|(_, asked)| asked)
@@ -69,7 +84,8 @@ impl AnswerDeadlines {
 }
 
 impl Driver {
-    /// Cancels requests that the peer did not answer in time, so that another session can be asked.
+    /// Cancels requests that the peer did not answer in time, so that another session can be asked, and refuses those of
+    /// the peer whose broadcast did not come in time.
     pub(crate) fn expire_answers(&mut self, now: Instant) {
         while let Some(asked) = self.inbox.unanswered.pop(now) {
             match asked {
@@ -77,6 +93,11 @@ impl Driver {
                     self.machine.apply(Command::Unsubscribe { subscription: key.into() });
                     if let Some(remote_track) = self.inbox.end_track(key) {
                         remote_track.track.fail(Error::Timeout);
+                    }
+                }
+                PendingAnswer::Route(slot) => {
+                    if let Some((request, ..)) = self.stop_waiting(slot) {
+                        self.refuse(request, Error::Timeout);
                     }
                 }
                 PendingAnswer::Group(key) => {

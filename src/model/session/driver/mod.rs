@@ -525,13 +525,9 @@ impl Driver {
                     remote_track.track.set_start(group);
                 }
             }
-            Event::SubscribeRequested { request, broadcast, track, subscription, .. } => {
-                self.requested(
-                    request,
-                    &broadcast,
-                    &track,
-                    TrackRequestKind::Subscribe(subscription),
-                );
+            Event::SubscribeRequested { request, broadcast, track, subscription, wait, .. } => {
+                let kind = TrackRequestKind::Subscribe(subscription);
+                self.requested(request, &broadcast, &track, kind, wait);
             }
             Event::SubscribeUpdated { request, subscription } => {
                 if !self.update_waiting(request.slot(), &subscription) {
@@ -547,7 +543,7 @@ impl Driver {
             // Readers are told what they can fetch: the newest frame that is in the cache.
             Event::LargestFrame { .. } => {}
             Event::TrackRequested { request, broadcast, track, .. } => {
-                self.requested(request, &broadcast, &track, TrackRequestKind::Query);
+                self.requested(request, &broadcast, &track, TrackRequestKind::Query, None);
             }
             Event::Datagram { subscription, sequence, timestamp, properties, payload } => {
                 self.datagram(subscription, sequence, timestamp, properties, &payload);
@@ -556,12 +552,9 @@ impl Driver {
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
-                self.requested(
-                    request,
-                    &broadcast,
-                    &track,
-                    TrackRequestKind::Fetch { priority, wanted: FetchedGroups::One(sequence) },
-                );
+                let wanted = FetchedGroups::One(sequence);
+                let kind = TrackRequestKind::Fetch { priority, wanted };
+                self.requested(request, &broadcast, &track, kind, None);
             }
             Event::RangeRequested { request, target, priority, range, .. } => {
                 self.range_requested(request, target, priority, range);

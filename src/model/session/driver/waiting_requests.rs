@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::inbox::RemoteBroadcast;
 use super::{ADMISSION, ANSWER, BROADCAST, Driver, WAITING, ready_key};
@@ -12,7 +13,7 @@ use crate::model::base::Horizon;
 use crate::model::cache::TrackConsumer;
 use crate::model::routing::{AnnounceFilter, BroadcastConsumer, PendingBroadcast, RoutedBroadcast};
 use crate::model::session::outbox::FetchedGroups;
-use crate::{Error, Hops, Path, Subscription};
+use crate::{Error, Hops, Instant, Path, Subscription};
 
 /// Requests of the peer, by slot, that wait for a broadcast.
 pub(crate) type WaitingRequests = BTreeMap<usize, WaitingRequest>;
@@ -25,6 +26,8 @@ pub(crate) struct WaitingRequest {
     kind: TrackRequestKind,
     pending: PendingBroadcast,
     waker: Waker,
+    /// When the peer does not wait any longer, if it said so.
+    due: Option<Instant>,
 }
 
 /// The request of the peer for a track.
@@ -62,17 +65,18 @@ impl Driver {
         AnnounceFilter { hidden, bytes: self.path_bytes, segments, hops }
     }
 
-    /// The peer requests something of a track.
+    /// The peer requests something of a track. If there is no such broadcast it `waits` for one.
     pub(crate) fn requested(
         &mut self,
         request: RequestKey,
         broadcast: &Path,
         track: &str,
         kind: TrackRequestKind,
+        waits: Option<Duration>,
     ) {
         let horizon = Horizon { on_demand: false, ..self.horizon() };
         let origin = self.publish.as_ref().ok_or(Error::Unroutable);
-        match origin.and_then(|origin| origin.route(broadcast, horizon)) {
+        match origin.and_then(|origin| origin.route(broadcast, horizon, waits.is_some())) {
             Ok(RoutedBroadcast::Ready(broadcast)) => self.serve(request, &broadcast, track, kind),
             Ok(RoutedBroadcast::Pending(pending)) => {
                 let slot = request.slot();
@@ -81,7 +85,10 @@ impl Driver {
                 if let TrackRequestKind::Subscribe(_) = kind {
                     self.outbox.peer_tracks.wait(broadcast.clone(), track.clone(), slot);
                 }
-                let waiting = WaitingRequest { request, broadcast, track, kind, pending, waker };
+                let due =
+                    waits.map(|time| self.inbox.unanswered.expect_route(slot, time, self.now));
+                let waiting =
+                    WaitingRequest { request, broadcast, track, kind, pending, waker, due };
                 self.waiting.insert(slot, waiting);
                 self.waiting_changed(slot);
             }
@@ -105,7 +112,9 @@ impl Driver {
         &mut self,
         slot: usize,
     ) -> Option<(RequestKey, Box<str>, TrackRequestKind)> {
-        let WaitingRequest { request, broadcast, track, kind, .. } = self.waiting.remove(&slot)?;
+        let WaitingRequest { request, broadcast, track, kind, due, .. } =
+            self.waiting.remove(&slot)?;
+        self.inbox.unanswered.end_route(slot, due);
         self.outbox.peer_tracks.stop_waiting(broadcast, track.clone(), slot);
         Some((request, track, kind))
     }
@@ -152,7 +161,7 @@ impl Driver {
         let kind = TrackRequestKind::Fetch { priority, wanted: FetchedGroups::Range(range) };
         match target {
             RangeTarget::Track { broadcast, track } => {
-                self.requested(request, &broadcast, &track, kind);
+                self.requested(request, &broadcast, &track, kind, None);
             }
             RangeTarget::Subscription(subscription) => match self.outbox.query(subscription) {
                 Some(track) => self.serve_track(request, track, kind),

@@ -28,7 +28,7 @@ fn within(exclude: u64) -> Horizon {
 }
 
 fn route(consumer: &OriginConsumer, path: &Path, horizon: Horizon) -> Option<BroadcastConsumer> {
-    match consumer.route(path, horizon) {
+    match consumer.route(path, horizon, false) {
         Ok(RoutedBroadcast::Ready(broadcast)) => Some(broadcast),
         _ => None,
     }
