@@ -162,7 +162,7 @@ fn tracks_were_an_option_of_subscribe_namespace() {
         if version == Moqt16 {
             // That many ids were granted.
             assert_eq!(talk.written(second), []);
-            talk.send(second, &Message::MaxRequestId(MaxRequestId { max: 100 }));
+            talk.send(second, &Message::MaxRequestId(100));
         }
         let Message::Publish(publish) = talk.written_one(second) else { panic!() };
         assert_eq!(publish.namespace, path("room/b"));
