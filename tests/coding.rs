@@ -542,10 +542,10 @@ fn the_versioned_setup_is_found_by_its_head() {
 
 #[test]
 fn the_versioned_setup_skips_unknown_versions_and_parameters() {
-    // A version of moq-transport, 02 and 7; then a parameter with an even id and one with an odd id.
+    // Draft 13 of moq-transport, 02 and 7; then a parameter with an even id and one with an odd id.
     let body = [
         &[3][..],
-        &(0xff00_000e_u64 | 3 << 62).to_be_bytes(),
+        &(0xff00_000d_u64 | 3 << 62).to_be_bytes(),
         &(0xff0d_ad02_u64 | 3 << 62).to_be_bytes(),
         &[7, 2, 2, 5, 1, 1, b'/'],
     ]
