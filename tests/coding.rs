@@ -542,7 +542,7 @@ fn the_versioned_setup_is_found_by_its_head() {
 
 #[test]
 fn the_versioned_setup_skips_unknown_versions_and_parameters() {
-    // A version of moq-transport, 02 and 7; then a parameter with an even id and one with an odd id.
+    // moq-transport 14, 02 and 7; then a parameter with an even id and one with an odd id.
     let body = [
         &[3][..],
         &(0xff00_000e_u64 | 3 << 62).to_be_bytes(),
@@ -551,7 +551,7 @@ fn the_versioned_setup_skips_unknown_versions_and_parameters() {
     ]
     .concat();
     let setup = ClientSetup::decode_body(Some(0x20), &body).unwrap();
-    assert_eq!(setup.versions, [Lite02]);
+    assert_eq!(setup.versions, [Version::Moqt14, Lite02]);
     for len in 0..body.len() {
         let cut = ClientSetup::decode_body(Some(0x20), &body[..len]);
         assert_eq!(cut, Err(DecodeError::Truncated), "{len} bytes");
