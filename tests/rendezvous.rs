@@ -1,6 +1,7 @@
 //! Subscriptions of moq-transport that wait for their publisher (RENDEZVOUS_TIMEOUT, 17 and later). The tests write the
 //! bytes of the subscriber, because our own subscribers wait for announcements instead.
 
+use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ struct World {
     driver: Driver,
     now: Instant,
     subscribed: u64,
+    /// What the driver wrote, by stream.
+    written: BTreeMap<StreamId, Vec<u8>>,
     _session: Session,
 }
 
@@ -38,8 +41,10 @@ impl World {
         let (now, origin) = (Instant::ZERO, Origin::default().produce());
         let (session, driver) =
             Server::new().with_publish(origin.consume()).accept(version, Instant::ZERO);
-        let mut world = Self { version, origin, driver, now, subscribed: 0, _session: session };
-        let setup = world.bytes(&Message::Setup(Setup::default()));
+        let (subscribed, written, _session) = (0, BTreeMap::new(), session);
+        let mut world = Self { version, origin, driver, now, subscribed, written, _session };
+        // The client asks for the broadcasts that it wants to hear of, and wants none.
+        let setup = world.bytes(&Message::Setup(Setup { solicit: true, ..Setup::default() }));
         world.open(StreamId::new(Side::Client, Dir::Uni, 0), &setup);
         world
     }
@@ -77,7 +82,6 @@ impl World {
 
     /// Lets the driver run, and returns what it wrote on the stream.
     fn said(&mut self, stream: StreamId) -> Vec<Message> {
-        let mut said = Vec::new();
         for round in 0.. {
             assert!(round < 10_000, "the driver has work and yields nothing");
             while self.driver.work(self.now) {}
@@ -87,9 +91,7 @@ impl World {
                 open.opened(id);
             }
             while let Some(mut write) = self.driver.poll_write() {
-                if write.id() == stream {
-                    said.extend_from_slice(&write.chunks().concat());
-                }
+                self.written.entry(write.id()).or_default().extend(write.chunks().concat());
                 let len = write.len();
                 write.accepted(len);
             }
@@ -97,6 +99,7 @@ impl World {
                 break;
             }
         }
+        let said = self.written.remove(&stream).unwrap_or_default();
         let (mut messages, mut rest) = (Vec::new(), &said[..]);
         let draft = Draft::of(self.version).unwrap();
         while let Ok(Some(framed)) = frame_message(rest, draft, 1 << 16) {
@@ -217,6 +220,8 @@ fn nothing_is_left_of_those_that_waited() {
         world.driver.handle(world.now, Input::Stopped { id: stream, code });
         world.said(stream);
     }
+    // The ends of the last broadcasts.
+    world.said(StreamId::from_u64(0));
     assert_eq!(world.census(), before);
     assert!(world.driver.close_reason().is_none());
 }
