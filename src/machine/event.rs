@@ -423,7 +423,7 @@ pub enum Event {
         /// The options of the subscription.
         subscription: Subscription,
         /// How long the peer waits for a publisher, before it wants to be refused with
-        /// [`Error::Timeout`](crate::Error::Timeout) (RENDEZVOUS_TIMEOUT of moq-transport 17 and later). `None`: not at all.
+        /// [`Error::Timeout`] (RENDEZVOUS_TIMEOUT of moq-transport 17 and later). `None`: not at all.
         wait: Option<Duration>,
         /// The authorization tokens of the request (moq-transport), without their aliases.
         tokens: Vec<AuthToken>,
