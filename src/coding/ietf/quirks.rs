@@ -64,11 +64,10 @@ impl Setup {
         OF_MOQ_LITE_JS.iter().find(|row| row.number == draft.number).unwrap_or(draft)
     }
 
-    /// Whether the peer may be Cloudflare `moq-transport` 0.17, which names neither itself nor an option of its own. It ends a
-    /// PUBLISH of its own that we update. So what it offers is never paused
-    /// (`offers_of_cloudflare_are_not_paused`).
+    /// Whether the peer may be Cloudflare `moq-transport` 0.16 (16) or 0.17 (18), which does not name itself. It refuses to
+    /// resume its PUBLISH, and 0.17 even ends it. So what it offers is never paused (`offers_of_cloudflare_are_not_paused`).
     pub(crate) fn may_be_cloudflare(&self, draft: &Draft) -> bool {
-        draft.number == 18 && self.implementation.is_none() && !self.solicit
+        (16..=18).contains(&draft.number) && self.implementation.is_none() && !self.solicit
     }
 
     /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the session on the

@@ -402,13 +402,16 @@ async fn connect(address: SocketAddr, draft: DraftVersion) -> AnyConnection {
         transport: AnyTransportType::Quic,
         skip_cert_verification: true,
         ca_certs: Vec::new(),
-        // MAX_REQUEST_ID, which up to 16 allows the relay to subscribe.
-        setup_parameters: match draft {
-            Draft14 | Draft15 | Draft16 => {
-                let value = KvpValue::Varint(VarInt::from_u64(100).unwrap());
-                vec![KeyValuePair { key: VarInt::from_u64(0x2).unwrap(), value }]
-            }
-            _ => Vec::new(),
+        // MAX_REQUEST_ID, which up to 16 allows the relay to subscribe; and the name of the implementation.
+        setup_parameters: {
+            let granted = KvpValue::Varint(VarInt::from_u64(100).unwrap());
+            let name = KvpValue::Bytes(b"moqtap".to_vec());
+            let needs_grant = matches!(draft, Draft14 | Draft15 | Draft16);
+            [(0x2, granted, needs_grant), (0x7, name, true)]
+                .into_iter()
+                .filter(|(.., is_sent)| *is_sent)
+                .map(|(key, value, _)| KeyValuePair { key: VarInt::from_u64(key).unwrap(), value })
+                .collect()
         },
     };
     within("a session", AnyConnection::connect(&address.to_string(), config)).await.unwrap()

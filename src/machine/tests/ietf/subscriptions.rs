@@ -844,24 +844,31 @@ fn a_published_track_serves_subscriptions() {
 /// Cloudflare `moq-transport` 0.17, see `coding::ietf::quirks`.
 #[test]
 fn offers_of_cloudflare_are_not_paused() {
-    for name in [None, Some("aiomoqt")] {
-        let setup = Setup { implementation: name.map(Into::into), ..Setup::default() };
-        let mut talk = Talk::with(interested(Side::Server, Moqt18), setup);
+    let names = [None, Some("aiomoqt")];
+    for (version, name) in [Moqt16, Moqt18].into_iter().flat_map(|it| names.map(|name| (it, name)))
+    {
+        let implementation = name.map(Into::into);
+        let setup = Setup { max_request_id: 1_000, implementation, ..Setup::default() };
+        let mut talk = Talk::with(interested(Side::Server, version), setup);
         talk.lone.events();
         let stream = talk.request(|id| publish(id, 77));
         let Event::TrackOffered { request, .. } = one(talk.lone.events()) else { panic!() };
         talk.lone.apply(Command::AcceptOffer { request });
-        let Message::RequestOk(ok) = talk.written_one(stream) else { panic!() };
+        let (Message::RequestOk(ok) | Message::PublishOk(ok)) = talk.written_one(stream) else {
+            panic!()
+        };
         assert_eq!(ok.parameters.forward, Some(name.is_none()));
         talk.lone.events();
         // Without a subscription the groups are stopped as they arrive.
-        let early = talk.lone.open(Dir::Uni, "18 4d 04 80 00 02 6869");
+        let alias = if version < Moqt17 { "404d" } else { "4d" };
+        let early = talk.lone.open(Dir::Uni, &format!("18 {alias} 04 80 00 02 6869"));
         talk.lone.advance(Duration::from_secs(60));
         assert_eq!(talk.lone.actions(), [stop(early, 1)]);
         for slot in 0..3 {
             talk.lone.apply(subscribe(slot));
             assert_eq!(talk.written(stream).len(), usize::from(name.is_some()));
-            let data = talk.lone.open(Dir::Uni, &format!("18 4d {:02x} 80 00 02 6869", 5 + slot));
+            let data =
+                talk.lone.open(Dir::Uni, &format!("18 {alias} {:02x} 80 00 02 6869", 5 + slot));
             talk.lone.fin(data, "");
             let events = talk.lone.events();
             assert!(events.iter().any(|it| matches!(it, Event::Group { .. })), "{events:?}");
