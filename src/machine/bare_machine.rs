@@ -33,7 +33,7 @@ pub(super) struct BareMachine {
     unsettled: Option<Box<Unsettled>>,
 }
 
-/// What another dialect needs to go on.
+/// The state with which the other dialect goes on.
 #[derive(Debug)]
 struct Unsettled {
     config: Config,

@@ -166,7 +166,7 @@ impl Qmux {
 
     fn deadlines(&mut self, now: Instant) {
         match self.state {
-            State::Open if now >= self.patience() => match self.pinged {
+            State::Open if now >= self.silence_deadline() => match self.pinged {
                 Some(_) => self.lost(Error::Timeout),
                 None => self.ping(),
             },
@@ -180,7 +180,7 @@ impl Qmux {
 
     /// When a silent peer is sent a ping, and then when it is lost. That is reckoned from the ping: a stall of this process
     /// must not be taken for one of the peer.
-    fn patience(&self) -> Instant {
+    fn silence_deadline(&self) -> Instant {
         match self.pinged {
             Some(pinged) => pinged + (IDLE_TIMEOUT - KEEP_ALIVE),
             None => self.heard + KEEP_ALIVE,
@@ -220,7 +220,7 @@ impl Qmux {
     /// When to call [`turn`](Self::turn) if nothing else happens.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
-            State::Open => Some(self.patience()),
+            State::Open => Some(self.silence_deadline()),
             State::Flushing(until, _) => Some(until),
             State::Lost(_) | State::Over => None,
         };

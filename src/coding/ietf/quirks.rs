@@ -65,7 +65,8 @@ impl Setup {
     }
 
     /// Whether the peer may be Cloudflare `moq-transport` 0.16 (16) or 0.17 (18), which does not name itself. It refuses to
-    /// resume its PUBLISH, and 0.17 even ends it. So what it offers is never paused (`offers_of_cloudflare_are_not_paused`).
+    /// resume its PUBLISH, and 0.17 even ends it. So what it offers is never paused, nor is it on 17, which lies between
+    /// (`offers_of_cloudflare_are_not_paused`).
     pub(crate) fn may_be_cloudflare(&self, draft: &Draft) -> bool {
         (16..=18).contains(&draft.number) && self.implementation.is_none() && !self.solicit
     }
