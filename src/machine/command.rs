@@ -253,6 +253,10 @@ pub enum Command {
     /// Like [`Command::Group`], for a part of a group that goes as this subgroup (moq-transport). Its frames are in the
     /// order of their indexes in the group, with [gaps](crate::Properties::gap). Where the peer's subscription begins
     /// inside of the group, other subgroups than 0 that begin before are not sent.
+    ///
+    /// A [subgroup of a datagram](crate::machine::Subgroup::of_datagram) has one frame, without a gap, which goes as in
+    /// [`Command::Datagram`]. If that is not possible, the first object of the group goes on a stream, and others are
+    /// dropped.
     Subgroup {
         /// The subscription.
         request: RequestKey,

@@ -45,9 +45,11 @@ pub struct Config {
     /// [`Event::SetUp`]: super::Event::SetUp
     /// [`Command::Accept`]: super::Command::Accept
     pub requires_accept: bool,
-    /// Whether [`Event::Subgroup`] reports every subgroup, with gaps. Otherwise, by default, [`Event::Group`] reports
-    /// subgroups 0, a gap breaks a group, and other subgroups are stopped (moq-transport).
+    /// Whether [`Event::Subgroup`] reports every subgroup, with gaps, and [`Event::Datagram`] every object in a datagram.
+    /// Otherwise, by default, [`Event::Group`] reports subgroups 0, a gap breaks a group, other subgroups are stopped,
+    /// and only the first object of a group may come in a datagram (moq-transport).
     ///
+    /// [`Event::Datagram`]: super::Event::Datagram
     /// [`Event::Subgroup`]: super::Event::Subgroup
     /// [`Event::Group`]: super::Event::Group
     pub subgroups: bool,

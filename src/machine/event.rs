@@ -82,7 +82,8 @@ impl FramePosition {
 }
 
 /// A subgroup: a part of a group of moq-transport that has a stream of its own (moq-transport-22, 11.3.1). In versions
-/// without subgroups a group is its subgroup 0.
+/// without subgroups a group is its subgroup 0. An object in a datagram is in no subgroup; it has a number from
+/// [`DATAGRAMS`](Self::DATAGRAMS) on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subgroup {
     /// Its number in the group.
@@ -91,19 +92,34 @@ pub struct Subgroup {
     pub first_frame: u64,
     /// The publisher's priority of its frames, higher is more urgent; `None` is that of the track.
     pub priority: Option<u8>,
-    /// Whether the stream begins with the first frame of the subgroup (18 and later; `false` before).
+    /// Whether the stream begins with the first frame of the subgroup (18 and later; `false` before). `true` for an
+    /// object in a datagram.
     pub is_from_start: bool,
     /// Whether the last frame on the stream is the last one of the group.
     pub ends_group: bool,
 }
 
 impl Subgroup {
+    /// The object `n` of a group has the number `DATAGRAMS + n` if it is in a datagram.
+    pub const DATAGRAMS: u64 = 1 << 63;
+
+    /// An object in a datagram (moq-transport-22, 11.2). `None` if its id has more than 63 bits.
+    pub fn of_datagram(object: u64, priority: Option<u8>, ends_group: bool) -> Option<Self> {
+        let number = Self::DATAGRAMS.checked_add(object)?;
+        Some(Self { number, first_frame: object, priority, is_from_start: true, ends_group })
+    }
+
+    /// Whether it is an object in a datagram.
+    pub const fn is_datagram(&self) -> bool {
+        self.number >= Self::DATAGRAMS
+    }
+
     /// A group whose last frame others of its subgroups may have.
     pub(crate) const WITHOUT_END: Self =
         Self { number: 0, first_frame: 0, priority: None, is_from_start: true, ends_group: false };
 
-    /// Whether it is no group of an application: another subgroup than 0, or one that does not begin with the first frame
-    /// of the group.
+    /// Whether it is no group of an application: another subgroup than 0, one that does not begin with the first frame
+    /// of the group, or an object in a datagram.
     pub(crate) const fn is_apart(&self) -> bool {
         self.number > 0 || self.first_frame > 0
     }
@@ -179,12 +195,16 @@ pub enum Event {
         /// Why; [`Error::SessionClosed`] for a clean end.
         error: Error,
     },
-    /// A group of one frame arrived in a datagram, for one of our subscriptions.
+    /// A group of one frame arrived in a datagram, for one of our subscriptions. Where
+    /// [`Config::subgroups`](super::Config::subgroups) is set, it may be any object of its group, or have a
+    /// [status](Properties::status) (moq-transport).
     Datagram {
         /// The subscription.
         subscription: Token,
         /// Number of the group in the track.
         sequence: u64,
+        /// The object, where `Config::subgroups` is set. Its [`first_frame`](Subgroup::first_frame) is the object id.
+        subgroup: Option<Subgroup>,
         /// Timestamp of the frame. `None` where the version has no timestamps.
         timestamp: Option<Timestamp>,
         /// As in [`Event::Frame`].

@@ -139,13 +139,16 @@ impl FrameStart {
     }
 }
 
-/// The properties of a frame as a sender of moq-transport writes them: the timestamp, or all of them as they came.
+/// The properties of a frame as a sender of moq-transport writes them, where objects `have_any`: the timestamp, or all of
+/// them as they came.
 pub(crate) fn properties_of(
+    have_any: bool,
     timestamp: Timestamp,
     properties: Option<&Properties>,
     draft: &Draft,
 ) -> (Option<Timestamp>, Option<Bytes>) {
     match properties {
+        _ if !have_any => (None, None),
         None => (Some(timestamp), None),
         Some(all) => {
             let pairs = all.in_form(draft.pair_form(), MAX_BLOCK);
@@ -216,10 +219,9 @@ impl Layout {
             }
             Self::Objects { draft, properties, timed, .. } => {
                 let (gap, status) = frame.properties.map_or((0, 0), |it| (it.gap, it.status));
-                let (timestamp, all) = match properties && timed {
-                    true => properties_of(frame.timestamp, frame.properties, draft),
-                    false => (None, None),
-                };
+                let have_any = properties && timed;
+                let (timestamp, all) =
+                    properties_of(have_any, frame.timestamp, frame.properties, draft);
                 let head = ObjectHead {
                     delta: u64::from(gap) + if restarts { index } else { 0 },
                     timestamp,
@@ -230,10 +232,8 @@ impl Layout {
                 head.encode(properties, draft).ok()
             }
             Self::Records { draft, group, priority, properties, order, previous } => {
-                let (timestamp, all) = match properties {
-                    true => properties_of(frame.timestamp, frame.properties, draft),
-                    false => (None, None),
-                };
+                let (timestamp, all) =
+                    properties_of(properties, frame.timestamp, frame.properties, draft);
                 let records = records_after(draft, order, previous, priority);
                 let records = match index.checked_sub(1).filter(|_| !restarts) {
                     Some(before) => records.after(Location::new(group, before), priority),

@@ -10,6 +10,7 @@ use super::fetches::{AnswerStream, FetchId, IncomingFetch, OutgoingFetch};
 use super::incoming_subscriptions::IncomingSubscription;
 use super::outgoing_subscriptions::OutgoingSubscription;
 use super::recv_streams::GroupHeader;
+use super::schedule::{DatagramForm, Place};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::machine::command::Command;
@@ -144,11 +145,13 @@ pub(crate) trait PublishDialect {
     /// Whether groups can go as datagrams.
     fn has_datagrams(&self) -> bool;
 
-    /// Everything before the payload of a datagram, which has so many bytes; `None` if it can't be written.
+    /// Everything before the payload of a datagram, which has so many bytes; `None` if it can't be written. Of an object
+    /// of moq-transport `place` has the [number](Subgroup::DATAGRAMS).
     fn datagram_head(
         &self,
         subscription: &IncomingSubscription,
-        sequence: u64,
+        place: Place,
+        form: DatagramForm,
         timestamp: Timestamp,
         properties: Option<&Properties>,
         size: usize,

@@ -42,5 +42,5 @@ pub(crate) use incoming_subscriptions::IncomingSubscription;
 pub(crate) use outgoing_subscriptions::OutgoingSubscription;
 pub(crate) use recv_streams::{GroupHeader, GroupOwner, GroupPart, GroupReader, StreamState};
 pub(crate) use requests::MAX_UNSENT_ANNOUNCEMENTS;
-pub(crate) use schedule::{CONTROL_PRIORITY, GroupRef, GroupWrite, Work};
+pub(crate) use schedule::{CONTROL_PRIORITY, DatagramForm, GroupRef, GroupWrite, Place, Work};
 pub(crate) use timers::Timer;

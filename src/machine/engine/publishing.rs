@@ -8,7 +8,7 @@ use super::core::Core;
 use super::datagrams::MAX_DATAGRAM;
 use super::dialect::Dialect;
 use super::fetching;
-use super::schedule::{GroupRef, ReleasedGroup, Work};
+use super::schedule::{DatagramForm, GroupRef, Place, ReleasedGroup, Work};
 use crate::error::Error;
 use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::run::Run;
@@ -40,7 +40,7 @@ pub(crate) enum SendAs {
     Stream,
     /// A datagram where that is possible, otherwise a stream.
     Datagram,
-    /// A part of a group on its stream.
+    /// A part of a group: on its stream, or as a datagram if it came as one.
     Subgroup(Subgroup),
 }
 
@@ -63,15 +63,34 @@ pub(crate) fn push_group(
     let is_first = sequence == from.group && apart.is_none();
     let first_frame = if is_first { first_frame.max(from.frame) } else { first_frame };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
-    let as_datagram = can_datagram && first_frame == 0 && matches!(send_as, SendAs::Datagram);
+    let datagram = match send_as {
+        SendAs::Datagram => Some(DatagramForm { priority: None, ends_group: true }),
+        SendAs::Subgroup(Subgroup {
+            number: Subgroup::DATAGRAMS.., priority, ends_group, ..
+        }) => Some(DatagramForm { priority, ends_group }),
+        SendAs::Stream | SendAs::Subgroup(_) => None,
+    };
+    let datagram = datagram.filter(|_| can_datagram && first_frame == 0);
+    let place = (sequence, subgroup.map_or(0, |it| it.number));
     let layout = subscription.and_then(|subscription| subscription.layout);
+    // On a stream the first object of a group is its subgroup 0.
+    let subgroup = subgroup.map(|it| match it.is_datagram() {
+        true => Subgroup { number: 0, ..it },
+        false => it,
+    });
     let head = subscription.and_then(|it| dialect.group_head(it, sequence, first_frame, subgroup));
-    let Some(head) = head.filter(|_| core.schedule.has_track(key)) else {
+    let can_send = core.schedule.has_track(key) && (datagram.is_some() || may_stream(place));
+    let Some(head) = head.filter(|_| can_send) else {
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
-    let group_ref =
-        GroupRef { request: key, place: (sequence, subgroup.map_or(0, |it| it.number)) };
-    core.schedule.push(group_ref, group, first_frame, (head, layout), as_datagram);
+    let group_ref = GroupRef { request: key, place };
+    core.schedule.push(group_ref, group, first_frame, (head, layout), datagram);
+}
+
+/// Whether a group that no datagram can carry gets a stream. Of the objects of moq-transport only the first one of a group
+/// does: others would be subgroups that nobody published.
+fn may_stream((_, number): Place) -> bool {
+    number <= Subgroup::DATAGRAMS
 }
 
 /// The group that should go as a datagram now. The scratch then holds two slices: the head of the
@@ -83,11 +102,12 @@ pub(crate) fn pick_datagram(
 ) -> Option<GroupRef> {
     let Core { schedule, scratch, datagrams, incoming, .. } = core;
     loop {
-        let (group_ref, token) = schedule.next_datagram()?;
+        let (group_ref, token, form) = schedule.next_datagram()?;
         scratch.clear();
         let mut run = Run::payload_alone(scratch);
         let supply = source.frames(token, 0, &mut run);
         let (timestamp, properties) = (run.timestamp(), run.take_properties());
+        let is_status = properties.as_ref().is_some_and(|it| it.status != 0);
         scratch.flush();
         // A group of two frames does not fit into a datagram, which has no place for a second head.
         let head = match supply {
@@ -101,13 +121,15 @@ pub(crate) fn pick_datagram(
             }
             Supply::End if scratch.ends.len() == 1 => {
                 incoming.get(group_ref.request).and_then(|it| {
-                    let (sequence, properties) = (group_ref.place.0, properties.as_ref());
-                    dialect.datagram_head(it, sequence, timestamp, properties, scratch.total)
+                    let (place, properties) = (group_ref.place, properties.as_ref());
+                    dialect.datagram_head(it, place, form, timestamp, properties, scratch.total)
                 })
             }
             Supply::End | Supply::More => None,
         };
-        let max = datagrams.max.min(MAX_DATAGRAM);
+        // An object that came as a datagram may be as large as the path allows.
+        let is_object = group_ref.place.1 >= Subgroup::DATAGRAMS;
+        let max = if is_object { datagrams.max } else { datagrams.max.min(MAX_DATAGRAM) };
         match head.filter(|head| head.len() + scratch.total <= max) {
             Some(head) => {
                 let mut chunks = core::mem::take(&mut scratch.chunks);
@@ -119,7 +141,8 @@ pub(crate) fn pick_datagram(
                 scratch.chunks = Vec::from([Bytes::copy_from_slice(&head), payload]);
                 return Some(group_ref);
             }
-            None => schedule.move_to_stream(group_ref),
+            None if may_stream(group_ref.place) && !is_status => schedule.move_to_stream(group_ref),
+            None => drop(schedule.release(group_ref, false)),
         }
     }
 }

@@ -51,13 +51,22 @@ struct ScheduledGroup {
     skip: usize,
     /// Its stream, once it has one.
     stream: Option<StreamId>,
-    /// The group is to go as a datagram.
-    is_datagram: bool,
+    /// How the group is to go as a datagram, if it is.
+    datagram: Option<DatagramForm>,
     part: Part,
     /// QUIC refused the stream, and the group has not caught up with the cache since.
     was_refused: bool,
     /// [`Schedule::stalls`] when the group joined a line.
     in_line_since: u64,
+}
+
+/// The fields of a datagram of moq-transport that belong to its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DatagramForm {
+    /// The publisher's priority; `None` is that of the track.
+    pub(crate) priority: Option<u8>,
+    /// The object is the last one of its group.
+    pub(crate) ends_group: bool,
 }
 
 /// The place of a group on its stream.
@@ -121,8 +130,8 @@ struct PriorityClass {
     served: u64,
 }
 
-/// The number of a group, and of its subgroup. Of two subgroups the one with the lower number goes first (moq-transport-22,
-/// 7.2).
+/// The number of a group, and of its subgroup. Of two subgroups the one with the lower number goes first, and so does the
+/// lower object of those in datagrams (moq-transport-22, 7.2).
 pub(crate) type Place = (u64, u64);
 
 /// Names a group: which request its track answers, and which number it has.
@@ -261,7 +270,7 @@ impl Schedule {
         token: Token,
         first_frame: u64,
         (head, layout): (Head, Option<Layout>),
-        is_datagram: bool,
+        datagram: Option<DatagramForm>,
     ) {
         let track = self.tracks.get(group_ref.request);
         if track.is_none_or(|track| track.groups.contains_key(&group_ref.place)) {
@@ -269,7 +278,7 @@ impl Schedule {
         }
         let range = FrameRange { first: first_frame, last: None };
         let group = ScheduledGroup::new(token, range, head);
-        let group = ScheduledGroup { is_datagram, layout, ..group };
+        let group = ScheduledGroup { datagram, layout, ..group };
         self.enqueue(group_ref, Some(group));
     }
 
@@ -365,7 +374,7 @@ impl Schedule {
             Some(ScheduledGroup { stream: Some(id), .. }) if self.blocked.contains(id) => {}
             Some(ScheduledGroup { stream: Some(_), .. }) => self.join(group_ref, Work::Write),
             // It was counted when it was added.
-            Some(group) if group.is_datagram => self.join(group_ref, Work::Datagram),
+            Some(group) if group.datagram.is_some() => self.join(group_ref, Work::Datagram),
             Some(_) => self.enqueue(group_ref, None),
         }
     }
@@ -672,9 +681,9 @@ impl Schedule {
     // ---- datagrams ---------------------------------------------------------------------------
 
     /// The group that should go as the next datagram.
-    pub(crate) fn next_datagram(&self) -> Option<(GroupRef, Token)> {
+    pub(crate) fn next_datagram(&self) -> Option<(GroupRef, Token, DatagramForm)> {
         let (group_ref, _, group) = self.first(Work::Datagram)?;
-        Some((group_ref, group.token))
+        Some((group_ref, group.token, group.datagram?))
     }
 
     /// The group can't go as a datagram: it gets a stream.
@@ -683,7 +692,7 @@ impl Schedule {
             track.lines[Work::Datagram as usize].remove(&group_ref.place);
             track.lines[Work::Open as usize].insert(group_ref.place);
             if let Some(group) = track.groups.get_mut(&group_ref.place) {
-                group.is_datagram = false;
+                group.datagram = None;
             }
         });
     }
@@ -818,7 +827,7 @@ impl ScheduledTrack {
     /// Puts a group in line for a stream, or for a datagram. If more than `max` are in that line, the one
     /// that would go last is returned.
     fn enqueue(&mut self, place: Place, stalls: u64, max: usize) -> Option<ScheduledGroup> {
-        let is_datagram = self.groups.get(&place)?.is_datagram;
+        let is_datagram = self.groups.get(&place)?.datagram.is_some();
         let work = if is_datagram { Work::Datagram } else { Work::Open };
         self.join(work, place, stalls);
         let line = &mut self.lines[work as usize];

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 
+use super::ranges::range_of;
 use super::roles::{Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
@@ -14,7 +15,9 @@ use crate::coding::ietf::{
     Subscribe, SubscribeOk, TRACK_ENDED, TrackProperties, UPDATE_FAILED, UniStream,
 };
 use crate::error::{Error, LimitKind};
-use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
+use crate::machine::engine::{
+    Core, DatagramForm, Dialect, IncomingSubscription, Place, Progress, PublishDialect,
+};
 use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::layout::{Head, Layout, properties_of};
 use crate::properties::Properties;
@@ -43,16 +46,10 @@ fn want_of(parameters: &Parameters, mut want: Subscription) -> Subscription {
     }
     want.new_group = parameters.new_group.or(want.new_group);
     let Some(filter) = parameters.filter else { return want };
-    (want.start, want.end) = match filter {
-        Filter::Unfiltered | Filter::NextObject | Filter::NextGroup | Filter::GroupsBack(_) => {
-            (None, None)
-        }
-        Filter::From(start) => (Some(start.group), None),
-        Filter::Range { start, end_group: end }
-        | Filter::RangeTo { start, end: Location { group: end, .. } } => {
-            (Some(start.group), Some(end))
-        }
-    };
+    let range = range_of(Some(filter));
+    let is_relative = filter == Filter::Unfiltered || range.groups_back.is_some();
+    want.start = (!is_relative).then_some(range.start.group);
+    want.end = Some(range.end.group).filter(|end| *end < u64::MAX);
     want
 }
 
@@ -120,30 +117,29 @@ impl PublishDialect for Ietf {
         Some(Head::from_slice(&head))
     }
 
-    /// OBJECT_DATAGRAM before its payload (11.2): the only object of its group.
+    /// OBJECT_DATAGRAM before its payload (11.2).
     fn datagram_head(
         &self,
         subscription: &IncomingSubscription,
-        sequence: u64,
+        (group, number): Place,
+        form: DatagramForm,
         timestamp: Timestamp,
         properties: Option<&Properties>,
         size: usize,
     ) -> Option<Head> {
-        let (timestamp, all) = match self.draft.writes_properties() || subscription.layout.is_some()
-        {
-            true => properties_of(timestamp, properties, self.draft),
-            false => (None, None),
-        };
+        let have_any = self.draft.writes_properties() || subscription.layout.is_some();
+        let (timestamp, all) = properties_of(have_any, timestamp, properties, self.draft);
+        let status = properties.map_or(0, |it| it.status);
         let head = DatagramHead {
             alias: subscription.number,
-            group: sequence,
-            object: 0,
-            priority: Some(subscription.publisher),
+            group,
+            object: number.saturating_sub(Subgroup::DATAGRAMS),
+            priority: form.priority.or(Some(subscription.publisher)),
             // An object without payload can't say that it is the last one.
-            end_of_group: size > 0,
+            end_of_group: form.ends_group && size > 0,
             timestamp,
             properties: all.as_deref(),
-            status: ObjectStatus::Normal,
+            status: ObjectStatus::of(status.into(), self.draft).ok()?,
         };
         head.encode(size, self.draft).ok()
     }
@@ -178,15 +174,12 @@ impl Ietf {
         message: Subscribe,
     ) -> Progress {
         let parameters = &message.parameters;
-        // A range that ends before it begins has no group.
-        let range_is_empty = matches!(
-            parameters.filter,
-            Some(Filter::Range { start, end_group }) if end_group < start.group
-        );
+        let range = range_of(parameters.filter);
         if core.incoming.len() >= core.limits.subscriptions {
             return self.refuse_for(core, key, &Error::Limit(LimitKind::Subscriptions));
         }
-        if range_is_empty {
+        // A range that ends before it begins has no group.
+        if range.end.group < range.start.group {
             return self.refuse(core, key, INVALID_RANGE);
         }
         let want = options_of(parameters);

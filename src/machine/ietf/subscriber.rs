@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::machine::engine::{
     Core, Dialect, GroupDialect, OutgoingSubscription, Progress, subscribing,
 };
-use crate::machine::event::{Event, FramePosition};
+use crate::machine::event::{Event, FramePosition, Subgroup};
 use crate::machine::layout::FrameStart;
 use crate::machine::source::Token;
 use crate::path::Path;
@@ -229,8 +229,8 @@ impl Ietf {
         }
     }
 
-    /// OBJECT_DATAGRAM (11.2). The first object of a group counts as the whole group; others have no place in
-    /// the model and are dropped. One whose alias is not known yet waits for it, bounded in number and time
+    /// OBJECT_DATAGRAM (11.2). The first object of a group counts as the whole group; others are dropped, unless the
+    /// application wants all of them. One whose alias is not known yet waits for it, bounded in number and time
     /// (3.1.3.1).
     pub(super) fn on_datagram(&mut self, core: &mut Core, mut bytes: Bytes) -> Progress {
         let datagram = bytes.clone();
@@ -254,7 +254,9 @@ impl Ietf {
         };
         let payload = bytes.split_off(len);
         let is_group = head.object == 0 && head.status == ObjectStatus::Normal;
-        let is_wanted = is_group && !sub.late && sub.info.is_some();
+        let subgroup = Subgroup::of_datagram(head.object, head.priority, head.end_of_group)
+            .filter(|_| core.takes_subgroups);
+        let is_wanted = (is_group || subgroup.is_some()) && !sub.late && sub.info.is_some();
         if !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
             return Progress::Wait;
         }
@@ -262,7 +264,16 @@ impl Ietf {
         let size = payload.len() as u64;
         let FrameStart { timestamp, properties, .. } =
             FrameStart::of_object(head.timestamp, head.properties, size, sub.timed, self.draft);
-        Progress::Event(Event::Datagram { subscription, sequence, timestamp, properties, payload })
+        let status = head.status as u8;
+        let properties = properties.map(|it| it.with_gap_and_status(0, status));
+        Progress::Event(Event::Datagram {
+            subscription,
+            sequence,
+            subgroup,
+            timestamp,
+            properties,
+            payload,
+        })
     }
 
     /// PUBLISH_DONE: how the subscription ended, and how many streams it had. Their groups may

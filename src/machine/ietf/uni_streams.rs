@@ -161,7 +161,7 @@ impl GroupDialect for Ietf {
             sequence: header.group,
             first_frame: first,
             part,
-            subgroup: Some(subgroup).filter(|_| gaps),
+            subgroup: Some(subgroup).filter(|it| gaps && !it.is_datagram()),
             layout: Layout::Objects { draft, properties, timed: true, gaps },
         }))
     }

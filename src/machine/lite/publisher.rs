@@ -8,7 +8,9 @@ use crate::coding::lite::{
     DatagramHead, GroupHeader, SubscribeResponse, SubscribeUpdate, UniStream, encode_track_info,
 };
 use crate::error::Error;
-use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress, PublishDialect};
+use crate::machine::engine::{
+    Core, DatagramForm, Dialect, IncomingSubscription, Place, Progress, PublishDialect,
+};
 use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
 use crate::machine::layout::Head;
 use crate::properties::Properties;
@@ -66,7 +68,8 @@ impl PublishDialect for Lite {
     fn datagram_head(
         &self,
         subscription: &IncomingSubscription,
-        sequence: u64,
+        (sequence, _): Place,
+        _: DatagramForm,
         timestamp: Timestamp,
         _: Option<&Properties>,
         _: usize,

@@ -232,7 +232,7 @@ impl Lite {
         let subscription = sub.token;
         // If this was the last group, the end is reported after it: notices follow this event.
         subscribing::end_if_complete(self, core, key);
-        let properties = None;
-        Some(Event::Datagram { subscription, sequence, timestamp, properties, payload })
+        let (subgroup, properties) = (None, None);
+        Some(Event::Datagram { subscription, sequence, subgroup, timestamp, properties, payload })
     }
 }

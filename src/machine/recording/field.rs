@@ -363,7 +363,7 @@ enums! {
         16 TrackInfo { subscription, info },
         17 TrackRequested { request, broadcast, track, tokens },
         18 Unannounced { path },
-        19 Datagram { subscription, sequence, timestamp, properties, payload },
+        19 Datagram { subscription, sequence, subgroup, timestamp, properties, payload },
         20 FetchEnded { fetch, result },
         21 FetchRequested {
             request, broadcast, track, priority, sequence, first_frame, last_frame, tokens

@@ -11,8 +11,14 @@ pub(super) fn datagram(request: RequestKey, slot: u32) -> Command {
 }
 
 pub(super) fn came(sequence: u64, timestamp: u64, payload: &'static str) -> Event {
-    let (subscription, timestamp) = (token(0), Some(Timestamp::new(timestamp)));
-    Event::Datagram { subscription, sequence, timestamp, properties: None, payload: payload.into() }
+    Event::Datagram {
+        subscription: token(0),
+        sequence,
+        subgroup: None,
+        timestamp: Some(Timestamp::new(timestamp)),
+        properties: None,
+        payload: payload.into(),
+    }
 }
 
 pub(super) fn max_datagram(max_datagram: usize) -> Input {

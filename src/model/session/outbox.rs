@@ -381,7 +381,7 @@ impl Outbox {
             }
             ServePhase::Groups => match serve.poll_group() {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(Some((cursor, subgroup)))) => {
+                Poll::Ready(Ok(Some((cursor, part)))) => {
                     let sequence = cursor.sequence();
                     if sequence < serve.floor {
                         return Some(OutboxStep::Skipped(false));
@@ -392,19 +392,18 @@ impl Outbox {
                     }
                     serve.lowest = serve.lowest.min(sequence);
                     let form = cursor.form();
+                    let part = part.or_else(|| form.part());
                     let sending = OutgoingGroup::new(request, cursor);
-                    let (number, is_rest) = (subgroup.number, subgroup.is_apart());
-                    let sending = OutgoingGroup { subgroup: number, is_rest, ..sending };
+                    let subgroup = part.map_or(0, |part| part.number);
+                    let is_rest = part.is_some_and(|part| part.is_apart());
+                    let sending = OutgoingGroup { subgroup, is_rest, ..sending };
                     let group = self.send(sending, group_waker);
-                    return Some(OutboxStep::Command(match form {
-                        GroupForm::Datagram => Command::Datagram { request, group, sequence },
-                        GroupForm::Stream => {
-                            Command::Group { request, group, sequence, first_frame: 0 }
+                    return Some(OutboxStep::Command(match part {
+                        Some(subgroup) => Command::Subgroup { request, group, sequence, subgroup },
+                        None if form == GroupForm::Datagram => {
+                            Command::Datagram { request, group, sequence }
                         }
-                        GroupForm::Subgroup { priority, ends_group } => {
-                            let subgroup = Subgroup { priority, ends_group, ..subgroup };
-                            Command::Subgroup { request, group, sequence, subgroup }
-                        }
+                        None => Command::Group { request, group, sequence, first_frame: 0 },
                     }));
                 }
                 Poll::Ready(Ok(None)) => {
@@ -456,13 +455,13 @@ impl ServedFetch {
 }
 
 impl ServedTrack {
-    /// The next group or subgroup.
-    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, Subgroup)>, Error>> {
+    /// The next group, or the next part that is none.
+    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, Option<Subgroup>)>, Error>> {
         match self.track.poll_recv_cursor(Some(&self.waker)) {
-            Poll::Ready(Ok(Some(group))) => Poll::Ready(Ok(Some((group, Subgroup::WITHOUT_END)))),
+            Poll::Ready(Ok(Some(group))) => Poll::Ready(Ok(Some((group, None)))),
             // Its waker is registered first, so that none is missed.
             other => match self.track.next_subgroup() {
-                Some(part) => Poll::Ready(Ok(Some(part))),
+                Some((cursor, part)) => Poll::Ready(Ok(Some((cursor, Some(part))))),
                 None => other.map_ok(|_| None),
             },
         }

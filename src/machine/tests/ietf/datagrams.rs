@@ -73,12 +73,13 @@ fn an_object_of_a_datagram_is_a_group() {
         let expected = Event::Datagram {
             subscription: token(0),
             sequence: 3,
+            subgroup: None,
             timestamp,
             properties,
             payload: "hello".into(),
         };
         assert_eq!(talk.lone.events(), [expected], "{version}");
-        // Objects that are not the first of their group, and those with a status, have no place in a track.
+        // Other objects than the first of their group, and those with a status, are not wanted.
         let end = DatagramHead { status: ObjectStatus::EndOfGroup, ..head(4, 0) };
         for bytes in [object(version, &head(4, 1), "second"), object(version, &end, "")] {
             talk.lone.handle(Input::Datagram { bytes });
@@ -90,6 +91,156 @@ fn an_object_of_a_datagram_is_a_group() {
         let dropped = 3 + u64::from(version >= Moqt18);
         assert_eq!(talk.lone.end.machine.lost_datagrams(), dropped, "{version}");
         assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// D22-2-1-1-MUST-018: where all subgroups are wanted, every object is reported with its id, its priority, END_OF_GROUP and
+/// its status. A number that a subgroup can't have beside it is not.
+#[test]
+fn every_object_of_a_datagram_is_reported() {
+    for version in EVERY {
+        let config = Config { subgroups: true, ..config(Side::Client, version) };
+        let setup = Setup { max_request_id: 1_000, solicit: true, ..Setup::default() };
+        let mut talk = Talk::with(config, setup);
+        talk.subscribed(7, TrackProperties::default());
+        let last = DatagramHead { end_of_group: true, priority: Some(3), ..head(4, 5) };
+        let of_track = DatagramHead { priority: None, ..head(4, 6) };
+        let ends = |status, object| DatagramHead { status, ..head(4, object) };
+        let mut heads = vec![
+            (head(4, 0), "first"),
+            (head(4, 1), ""),
+            (head(9, (1 << 62) - 1), "far"),
+            (last, "last"),
+            (ends(ObjectStatus::EndOfGroup, 6), ""),
+            (ends(ObjectStatus::EndOfTrack, 7), ""),
+        ];
+        if version >= Moqt15 {
+            heads.push((of_track, "track"));
+        }
+        if version < Moqt16 {
+            heads.push((ends(ObjectStatus::DoesNotExist, 8), ""));
+        }
+        for (head, payload) in heads {
+            talk.lone.handle(Input::Datagram { bytes: object(version, &head, payload) });
+            let subgroup = Subgroup {
+                number: Subgroup::DATAGRAMS + head.object,
+                first_frame: head.object,
+                priority: head.priority,
+                is_from_start: true,
+                ends_group: head.end_of_group,
+            };
+            assert!(subgroup.is_datagram());
+            let properties = Properties::NONE.with_gap_and_status(0, head.status as u8);
+            let expected = Event::Datagram {
+                subscription: token(0),
+                sequence: head.group,
+                subgroup: Some(subgroup),
+                timestamp: None,
+                properties: Some(properties),
+                payload: payload.into(),
+            };
+            assert_eq!(talk.lone.events(), [expected], "{version}: {head:?}");
+        }
+        assert_eq!(talk.lone.end.machine.lost_datagrams(), 0);
+        if version >= Moqt17 {
+            // Ids of 64 bits, and a subgroup whose number is that of an object in a datagram.
+            let far = object(version, &head(4, 1 << 63), "far");
+            talk.lone.handle(Input::Datagram { bytes: far });
+            let number = "ff8000000000000001";
+            let data = talk.lone.open(Dir::Uni, &format!("14 07 04 {number} 80 00 02 6869"));
+            let refused = Event::GroupRefused { subscription: token(0), sequence: 4 };
+            assert_eq!(talk.lone.events(), [refused], "{version}");
+            let is_stopped = |it: &Action| matches!(it, Action::Stop { id, .. } if *id == data);
+            assert!(talk.lone.actions().iter().any(is_stopped), "{version}");
+            assert_eq!(talk.lone.end.machine.lost_datagrams(), 1, "{version}");
+        }
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// *Object Datagram*: an object is written with the fields that it came with, in the order of the ids, and is never sent in
+/// another delivery mode, unless it is the first of its group (D22-2-1-1-MUST-018).
+#[test]
+fn objects_are_written_as_they_came() {
+    for version in EVERY {
+        for max in [0, 60, 1_400] {
+            let mut talk = Talk::quiet(Side::Server, version);
+            talk.lone.handle(max_datagram(max));
+            let stream = talk.request(subscribe_message);
+            let Event::SubscribeRequested { request, .. } = one(talk.lone.events()) else {
+                panic!()
+            };
+            let info = TrackInfo { priority: 200, ..TrackInfo::default() };
+            talk.lone.apply(Command::AcceptSubscribe { request, info, largest: None });
+            talk.written(stream);
+            let status = |status| Some(Properties::NONE.with_gap_and_status(0, status));
+            let long = "l".repeat(1_250);
+            let objects = [
+                (0, None, false, status(0), "first"),
+                (1, Some(9), true, status(0), "last"),
+                (2, Some(7), true, status(0), ""),
+                (3, None, false, status(3), ""),
+                (4, None, false, status(0), long.as_str()),
+                (1 << 61, None, false, status(0), "far"),
+            ];
+            for (slot, (object, priority, ends_group, properties, payload)) in
+                objects.iter().cloned().enumerate().rev()
+            {
+                let (group, sequence) = (token(slot as u32), 7);
+                let subgroup = Subgroup::of_datagram(object, priority, ends_group).unwrap();
+                let frame = Frame { properties, ..Frame::new(0, payload.to_owned()) };
+                talk.lone.end.source.insert(group, [frame]);
+                talk.lone.end.apply(Command::Subgroup { request, group, sequence, subgroup });
+            }
+            let mut released = vec![];
+            for (slot, (object, priority, ends_group, properties, payload)) in
+                objects.into_iter().enumerate()
+            {
+                let fits = payload.len() + 30 < max;
+                released.push((token(slot as u32), fits || object == 0));
+                if !fits {
+                    continue;
+                }
+                let (start, payload_sent) = sent(&mut talk.lone).expect("a datagram");
+                assert_eq!(payload_sent, payload);
+                let whole = hex(&start);
+                let decoded = DatagramHead::decode(&whole, draft(version));
+                let (written, _) = decoded.unwrap().expect("an object");
+                let expected = DatagramHead {
+                    alias: 0,
+                    priority: priority.or(Some(200)),
+                    end_of_group: ends_group && !payload.is_empty(),
+                    status: match properties.map_or(0, |it| it.status()) {
+                        3 => ObjectStatus::EndOfGroup,
+                        _ => ObjectStatus::Normal,
+                    },
+                    ..head(7, object)
+                };
+                assert_eq!(written, expected, "{version} {max}");
+            }
+            assert_eq!(sent(&mut talk.lone), None);
+            talk.lone.run();
+            let events = talk.lone.events().into_iter().map(|event| match event {
+                Event::GroupReleased { group, sent } => (group, sent),
+                other => panic!("{other:?}"),
+            });
+            let mut events: Vec<_> = events.collect();
+            events.sort();
+            assert_eq!(events, released, "{version} {max}");
+            if max == 0 {
+                // The first object alone has a stream: subgroup 0, which does not end its group.
+                let n = u64::from(version >= Moqt17);
+                let sent = talk.lone.sent(talk.lone.own(Dir::Uni, n)).replace(' ', "");
+                let kind = match version {
+                    Moqt14 | Moqt15 | Moqt16 => "10",
+                    Moqt17 => "11",
+                    _ => "51",
+                };
+                assert!(sent.starts_with(&format!("{kind}000737")), "{version}: {sent}");
+                assert!(sent.ends_with("6669727374fin"), "{version}: {sent}");
+                assert_eq!(talk.lone.opened[0][Dir::Uni as usize] as u64, n + 1, "{version}");
+            }
+        }
     }
 }
 

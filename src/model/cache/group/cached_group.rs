@@ -57,15 +57,35 @@ pub(crate) enum GroupForm {
     Stream,
     /// As a subgroup of moq-transport: with a priority of its own, or on a stream that may not have the last frame of the
     /// group, because others of its subgroups may go on.
-    Subgroup { priority: Option<u8>, ends_group: bool },
+    Subgroup { priority: u8, ends_group: bool },
     /// As a datagram where they can.
     Datagram,
+    /// The same, as an object of moq-transport with a priority of its own, or that may not be the last one of the group.
+    Object { priority: u8, ends_group: bool },
 }
 
 impl GroupForm {
-    pub(crate) fn of(subgroup: Subgroup) -> Self {
-        let Subgroup { priority, ends_group, .. } = subgroup;
-        Self::Subgroup { priority, ends_group }
+    /// The form of the part of a group in a track of this priority.
+    pub(crate) fn of(part: Subgroup, track: u8) -> Self {
+        let Subgroup { priority, ends_group, .. } = part;
+        let priority = priority.unwrap_or(track);
+        match (part.is_datagram(), ends_group && priority == track) {
+            (false, true) => Self::Stream,
+            (false, false) => Self::Subgroup { priority, ends_group },
+            (true, true) => Self::Datagram,
+            (true, false) => Self::Object { priority, ends_group },
+        }
+    }
+
+    /// The part of moq-transport as which it is sent, if it has a form of its own.
+    pub(crate) fn part(self) -> Option<Subgroup> {
+        let (number, priority, ends_group) = match self {
+            Self::Stream | Self::Datagram => return None,
+            Self::Subgroup { priority, ends_group } => (0, priority, ends_group),
+            Self::Object { priority, ends_group } => (Subgroup::DATAGRAMS, priority, ends_group),
+        };
+        let priority = Some(priority);
+        Some(Subgroup { number, priority, ends_group, ..Subgroup::WITHOUT_END })
     }
 }
 

@@ -228,18 +228,23 @@ impl TrackProducer {
         sequence: u64,
         subgroup: Option<Subgroup>,
     ) -> Result<GroupProducer> {
-        let Some(subgroup) = subgroup.filter(Subgroup::is_apart) else {
-            let info = self.shared.info.get();
-            let is_plain = |it: &Subgroup| {
-                it.ends_group
-                    && it.priority.is_none_or(|it| Some(it) == info.map(|info| info.priority))
-            };
-            let form = subgroup.filter(|it| !is_plain(it)).map_or(GroupForm::Stream, GroupForm::of);
-            return self.create(|_| sequence, form);
-        };
-        let (upstream, number) = (self.upstream, Some(subgroup.number));
+        match subgroup {
+            Some(subgroup) if subgroup.is_apart() => self.add_part(sequence, subgroup),
+            part => self.create(|_| sequence, self.form_of(part, GroupForm::Stream)),
+        }
+    }
+
+    /// The form of a group that a session delivers, which is `plain` if the version has no subgroups.
+    fn form_of(&self, part: Option<Subgroup>, plain: GroupForm) -> GroupForm {
+        let info = self.shared.info.get();
+        let track = info.map_or(TrackInfo::default().priority, |info| info.priority);
+        part.map_or(plain, |part| GroupForm::of(part, track))
+    }
+
+    fn add_part(&mut self, sequence: u64, part: Subgroup) -> Result<GroupProducer> {
+        let (upstream, number) = (self.upstream, Some(part.number));
         let check = |state: &mut TrackState| state.admits(upstream, sequence, number);
-        self.shared.add_subgroup(sequence, subgroup, check)
+        self.shared.add_subgroup(sequence, part, check)
     }
 
     /// Appends a group of one frame.
@@ -278,15 +283,22 @@ impl TrackProducer {
         group.finish()
     }
 
-    /// Adds a group that arrived as a datagram. Returns whether it was added.
+    /// Adds a group that arrived as a datagram, or an object of one, which only sessions of moq-transport read unless it is
+    /// the first. Returns whether it was added.
     pub(crate) fn ingest(
         &mut self,
         sequence: u64,
+        object: Option<Subgroup>,
         timestamp: Timestamp,
         properties: Option<Properties>,
         payload: &[u8],
     ) -> bool {
-        let Ok(mut group) = self.create(|_| sequence, GroupForm::Datagram) else { return false };
+        let is_status = properties.as_ref().is_some_and(|it| it.status() != 0);
+        let group = match object {
+            Some(object) if object.first_frame > 0 || is_status => self.add_part(sequence, object),
+            first => self.create(|_| sequence, self.form_of(first, GroupForm::Datagram)),
+        };
+        let Ok(mut group) = group else { return false };
         let size = payload.len() as u64;
         group.ingest(timestamp, properties, size, &[payload]).is_ok() && group.finish().is_ok()
     }

@@ -390,7 +390,7 @@ impl TrackShared {
             let subgroups = state.cached.subgroups().as_mut().filter(|it| it.have_readers());
             let group = subgroups.ok_or(Error::Cancelled)?.insert(subgroup, |arrival| {
                 let account = self.account.clone();
-                CachedGroup::new(sequence, arrival, account, GroupForm::of(subgroup), None)
+                CachedGroup::new(sequence, arrival, account, GroupForm::Stream, None)
             });
             state.group_waiters.take(wakes);
             Ok(GroupProducer::new(group))

@@ -300,11 +300,12 @@ impl UpstreamTrack {
     pub(crate) fn ingest(
         &mut self,
         sequence: u64,
+        object: Option<Subgroup>,
         timestamp: Timestamp,
         properties: Option<Properties>,
         payload: &[u8],
     ) -> bool {
-        let taken = self.track.ingest(sequence, timestamp, properties, payload);
+        let taken = self.track.ingest(sequence, object, timestamp, properties, payload);
         if taken {
             self.failed.clear();
         }

@@ -479,6 +479,7 @@ impl Driver {
         &mut self,
         subscription: Token,
         sequence: u64,
+        object: Option<Subgroup>,
         timestamp: Option<Timestamp>,
         properties: Option<Properties>,
         payload: &[u8],
@@ -488,7 +489,8 @@ impl Driver {
         let is_used = remote_track.is_some_and(|it| {
             let timescale = it.track.info().map(|info| info.timescale).unwrap_or_default();
             let arrival = || Timestamp::new(timescale.from_micros(now));
-            it.track.ingest(sequence, timestamp.unwrap_or_else(arrival), properties, payload)
+            let timestamp = timestamp.unwrap_or_else(arrival);
+            it.track.ingest(sequence, object, timestamp, properties, payload)
         });
         let cells = &self.shared.cells;
         match is_used {

@@ -545,8 +545,15 @@ impl Driver {
             Event::TrackRequested { request, broadcast, track, .. } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query, None);
             }
-            Event::Datagram { subscription, sequence, timestamp, properties, payload } => {
-                self.datagram(subscription, sequence, timestamp, properties, &payload);
+            Event::Datagram {
+                subscription,
+                sequence,
+                subgroup,
+                timestamp,
+                properties,
+                payload,
+            } => {
+                self.datagram(subscription, sequence, subgroup, timestamp, properties, &payload);
             }
             Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
