@@ -519,8 +519,8 @@ fn a_group_that_comes_by_stream_and_by_datagram_counts_once() {
     let mut group = track.create_group(3).unwrap();
     group.write_frame(0, "stream").unwrap();
     group.finish().unwrap();
-    assert!(!track.ingest(3, Timestamp::ZERO, None, b"datagram"));
-    assert!(track.ingest(4, Timestamp::ZERO, None, b"datagram"));
+    assert!(!track.ingest(3, None, Timestamp::ZERO, None, b"datagram"));
+    assert!(track.ingest(4, None, Timestamp::ZERO, None, b"datagram"));
     assert_eq!(track.create_group(4).err(), Some(Error::Duplicate));
     assert_eq!(sequences(&mut reader), [3, 4]);
 }

@@ -144,9 +144,9 @@ fn every_object_of_a_datagram_is_reported() {
         assert_eq!(talk.lone.end.machine.lost_datagrams(), 0);
         if version >= Moqt17 {
             // Ids of 64 bits, and a subgroup whose number is that of an object in a datagram.
-            let far = object(version, &head(4, 1 << 63), "far");
-            talk.lone.handle(Input::Datagram { bytes: far });
             let number = "ff8000000000000001";
+            let far = hex(&format!("00 07 04 {number} 80 6869"));
+            talk.lone.handle(Input::Datagram { bytes: far });
             let data = talk.lone.open(Dir::Uni, &format!("14 07 04 {number} 80 00 02 6869"));
             let refused = Event::GroupRefused { subscription: token(0), sequence: 4 };
             assert_eq!(talk.lone.events(), [refused], "{version}");
