@@ -22,8 +22,8 @@ pub struct Limits {
     /// Bytes of payload in one group. A larger group ends with
     /// [`GroupTooLarge`](crate::Error::GroupTooLarge). Default 32 MiB.
     pub group_bytes: u64,
-    /// Groups that a track keeps in its cache, and other subgroups than 0 (moq-transport). Beyond it the oldest
-    /// group is evicted, its other subgroups first. Default 1,024.
+    /// Groups that a track keeps in its cache, other subgroups than 0, and other objects in datagrams than the first of a
+    /// group (moq-transport). Beyond it the oldest group is evicted, its other subgroups and objects first. Default 1,024.
     pub track_groups: usize,
     /// Bytes that a track keeps in its cache, not counting the newest group. Beyond it the oldest group is
     /// evicted. Default 64 MiB.

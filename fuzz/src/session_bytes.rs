@@ -12,7 +12,7 @@ use smoq::coding::ietf::{
 };
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FramePosition, FrameView, GroupKey, Input,
-    Machine, NetworkPath, RequestKey, Run, Source, Supply, Token,
+    Machine, NetworkPath, RequestKey, Run, Source, Subgroup, Supply, Token,
 };
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
@@ -196,6 +196,7 @@ impl<'a> World<'a> {
         };
         let mut config = Config::new(side, version);
         config.hop = Hop::new(u64::from(shape >> 7));
+        config.subgroups = shape & 96 == 96;
         if shape & 8 != 0 {
             config.interests = vec![Path::root(), Path::new("room")];
         }
@@ -521,6 +522,14 @@ impl<'a> World<'a> {
             (19, Some(request)) if choice % 8 == 5 => {
                 Command::EndRange { request, gap: choice % 16 == 5 }
             }
+            (19, Some(request)) if choice % 8 == 7 => {
+                self.given.insert(token);
+                let (object, ends_group) = (choice as u64 / 64, choice % 16 == 7);
+                let subgroup = Subgroup::of_datagram(object, None, ends_group).expect("a small id");
+                let number = if choice % 32 == 7 { object } else { subgroup.number };
+                let subgroup = Subgroup { number, ..subgroup };
+                Command::Subgroup { request, group: token, sequence, subgroup }
+            }
             (19, Some(request)) => {
                 self.given.insert(token);
                 Command::Datagram { request, group: token, sequence }
@@ -577,7 +586,8 @@ impl<'a> World<'a> {
                 assert!(self.fetches.remove(&fetch), "twice");
                 assert!(self.groups.values().all(|(_, of)| *of != fetch));
             }
-            Event::Group { subscription, group, .. } => {
+            Event::Group { subscription, group, .. }
+            | Event::Subgroup { subscription, group, .. } => {
                 assert!(self.subscriptions.contains(&subscription));
                 assert_eq!(self.groups.insert(group, (0, subscription)), None);
                 self.old_groups.push(group);

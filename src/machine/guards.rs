@@ -159,7 +159,7 @@ impl Write<'_> {
     }
 }
 
-/// One QUIC datagram to send: a group of one frame. Dropping it loses and consumes nothing.
+/// One QUIC datagram to send: a group of one frame, or an object of a group (moq-transport). Dropping it loses and consumes nothing.
 #[derive(Debug)]
 #[must_use = "answer with sent() or blocked()"]
 pub struct Datagram<'a> {
@@ -179,8 +179,8 @@ impl Datagram<'_> {
         &self.core.scratch.chunks[1]
     }
 
-    /// Size of both together: at most [`NetworkPath::max_datagram`](super::NetworkPath::max_datagram), and never more
-    /// than 1,200 bytes.
+    /// Size of both together: at most [`NetworkPath::max_datagram`](super::NetworkPath::max_datagram). That of a group of
+    /// one frame is never more than 1,200 bytes.
     pub fn size(&self) -> usize {
         self.core.scratch.total
     }

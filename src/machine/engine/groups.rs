@@ -102,7 +102,10 @@ fn bind(dialect: &mut impl Dialect, core: &mut Core, key: Key, header: GroupHead
         return Progress::Wait;
     }
     subscription.seen += 1;
-    if header.part == GroupPart::Group && header.first_frame > 0 {
+    // Where all parts are wanted, nothing is missing before a stream if the first object came in a datagram.
+    let follows_datagram =
+        header.subgroup.is_some() && subscription.datagram_group == Some(sequence);
+    if header.part == GroupPart::Group && header.first_frame > 0 && !follows_datagram {
         subscription.active.push(key);
         return begin_tail(dialect, core, key, TailStream { owner, header, has_begun: false });
     }

@@ -31,6 +31,8 @@ pub(crate) struct OutgoingSubscription {
     /// The first group, as the publisher promised it.
     pub(crate) start: Option<u64>,
     pub(crate) end: Option<u64>,
+    /// The newest group whose first object came in a datagram (moq-transport).
+    pub(crate) datagram_group: Option<u64>,
     /// Group streams that are being read.
     pub(crate) active: Vec<Key>,
     /// How many group streams arrived.
@@ -134,6 +136,6 @@ impl OutgoingSubscriptions {
 
 census! { each OutgoingSubscription {
     counts: active;
-    plain: token, number, request, names, query, priority, info, timed, start, end, seen, expected, result, late, late_at;
+    plain: token, number, request, names, query, priority, info, timed, start, end, datagram_group, seen, expected, result, late, late_at;
 } }
 census! { OutgoingSubscriptions { counts: by_number, by_token; within: slab; } }

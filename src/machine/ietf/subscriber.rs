@@ -249,7 +249,7 @@ impl Ietf {
             core.datagrams.hold(core.now, until, head.alias, &bytes);
             return Progress::More;
         }
-        let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else {
+        let Some(sub) = owner.and_then(|owner| core.outgoing.get_mut(owner)) else {
             return Progress::Wait;
         };
         let payload = bytes.split_off(len);
@@ -260,12 +260,14 @@ impl Ietf {
         if !is_wanted || payload.len() as u64 > core.limits.frame_bytes {
             return Progress::Wait;
         }
+        if is_group {
+            sub.datagram_group = Some(head.group);
+        }
         let (subscription, sequence) = (sub.token, head.group);
         let size = payload.len() as u64;
         let FrameStart { timestamp, properties, .. } =
             FrameStart::of_object(head.timestamp, head.properties, size, sub.timed, self.draft);
-        let status = head.status as u8;
-        let properties = properties.map(|it| it.with_gap_and_status(0, status));
+        let properties = properties.map(|it| it.with_gap_and_status(0, head.status as u8));
         Progress::Event(Event::Datagram {
             subscription,
             sequence,

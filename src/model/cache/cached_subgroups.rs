@@ -1,5 +1,6 @@
-//! The parts of a track that have no place in a group of an application: other subgroups than 0, and the rest of a
-//! subgroup 0 after a gap or with a status. Only sessions of moq-transport read them, and they are kept only while one does.
+//! The parts of a track that have no place in a group of an application: other subgroups than 0, the rest of a subgroup 0
+//! after a gap or with a status, and objects in datagrams other than the first of a group. Only sessions of moq-transport
+//! read them, and they are kept only while one does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::model::cache::group::CachedGroup;
 #[derive(Debug, Default)]
 pub(crate) struct CachedSubgroups {
     by_arrival: VecDeque<(Subgroup, Arc<CachedGroup>)>,
-    /// By the number of the group, and that of the subgroup.
+    /// By the number of the group, and that of the subgroup or object.
     by_place: BTreeMap<(u64, u64), Arc<CachedGroup>>,
     arrivals: u64,
     /// Each reader has a clone.

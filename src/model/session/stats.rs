@@ -38,8 +38,9 @@ counters! {
         /// 0 that no other peer reads, or a group without its first objects.
         refused_groups,
         /// Datagrams of the peer that arrived and could not be used: they were malformed,
-        /// of no subscription of this side, duplicates, too old, or more than
-        /// [`Limits::datagrams`](crate::Limits::datagrams) at once.
+        /// of no subscription of this side, duplicates, too old, more than
+        /// [`Limits::datagrams`](crate::Limits::datagrams) at once, or an object other than the first of
+        /// its group that no other peer reads (moq-transport).
         lost_datagrams,
         /// Requests of the peer that this side refused because the broadcast or track does
         /// not exist, failed, or is not allowed.
