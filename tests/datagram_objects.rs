@@ -26,6 +26,12 @@ fn drafts() -> impl Iterator<Item = Version> {
 /// An object, by its group and its id.
 type Place = (u64, u64);
 
+/// The subscription, the group and the subgroup of a stream.
+type StreamKey = (u32, u64, u64);
+
+/// Whether the last object of a stream ends its group, and the payloads.
+type Payloads = (bool, Vec<Vec<u8>>);
+
 /// The fields of an object in a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Object {
@@ -83,9 +89,8 @@ struct Line {
     tokens: u32,
     /// The objects that arrived in datagrams, by subscription.
     objects: BTreeMap<(u32, Place), Object>,
-    /// The payloads that arrived on streams, by subscription, group and subgroup, and whether the last one ends the group.
-    streams: BTreeMap<(u32, u64, u64), (bool, Vec<Vec<u8>>)>,
-    keys: BTreeMap<GroupKey, (u32, u64, u64)>,
+    streams: BTreeMap<StreamKey, Payloads>,
+    keys: BTreeMap<GroupKey, StreamKey>,
 }
 
 impl Line {

@@ -99,6 +99,9 @@ struct OutgoingGroup {
     is_old: bool,
 }
 
+/// A group, or a part of one, and the part of moq-transport as which it is sent, if it is.
+type GroupToSend = (GroupCursor, Option<Subgroup>);
+
 impl OutgoingGroup {
     fn new(request: RequestKey, cursor: GroupCursor) -> Self {
         Self { request, cursor, subgroup: 0, base: 0, is_rest: false, is_old: false }
@@ -392,7 +395,6 @@ impl Outbox {
                     }
                     serve.lowest = serve.lowest.min(sequence);
                     let form = cursor.form();
-                    let part = part.or_else(|| form.part());
                     let sending = OutgoingGroup::new(request, cursor);
                     let subgroup = part.map_or(0, |part| part.number);
                     let is_rest = part.is_some_and(|part| part.is_apart());
@@ -456,9 +458,12 @@ impl ServedFetch {
 
 impl ServedTrack {
     /// The next group, or the next part that is none.
-    fn poll_group(&mut self) -> Poll<Result<Option<(GroupCursor, Option<Subgroup>)>, Error>> {
+    fn poll_group(&mut self) -> Poll<Result<Option<GroupToSend>, Error>> {
         match self.track.poll_recv_cursor(Some(&self.waker)) {
-            Poll::Ready(Ok(Some(group))) => Poll::Ready(Ok(Some((group, None)))),
+            Poll::Ready(Ok(Some(group))) => {
+                let part = group.form().part();
+                Poll::Ready(Ok(Some((group, part))))
+            }
             // Its waker is registered first, so that none is missed.
             other => match self.track.next_subgroup() {
                 Some((cursor, part)) => Poll::Ready(Ok(Some((cursor, Some(part))))),

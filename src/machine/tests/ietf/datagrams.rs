@@ -238,7 +238,7 @@ fn objects_are_written_as_they_came() {
                 };
                 assert!(sent.starts_with(&format!("{kind}000737")), "{version}: {sent}");
                 assert!(sent.ends_with("6669727374fin"), "{version}: {sent}");
-                assert_eq!(talk.lone.opened[0][Dir::Uni as usize] as u64, n + 1, "{version}");
+                assert_eq!(talk.lone.opened[0][Dir::Uni as usize], n + 1, "{version}");
             }
         }
     }
