@@ -78,6 +78,8 @@ impl Wakers {
     }
 
     fn find(&mut self, slot: &WaitSlot) -> Option<&mut Option<Waker>> {
+        // Waiters that were taken have lower numbers than all that are left.
+        self.list.first().filter(|(first, _)| *first <= slot.0)?;
         let at = self.list.binary_search_by_key(&slot.0, |(id, _)| *id).ok()?;
         Some(&mut self.list[at].1)
     }
