@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::{
-    Announcement, Command, Config, Event, GroupKey, Machine, RequestKey, Subgroup, Token,
+    Announcement, Command, Config, Event, FramePosition, GroupKey, Machine, RequestKey, Subgroup,
+    Token,
 };
 use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
 use smoq::stream::Side;
@@ -78,6 +79,8 @@ struct Line {
     /// The frames that arrived, by subscription, group and subgroup.
     parts: BTreeMap<(u32, u64, u64), Part>,
     keys: BTreeMap<GroupKey, (u32, u64, u64)>,
+    /// The largest object when a subscription began.
+    largest: BTreeMap<u32, FramePosition>,
 }
 
 impl Line {
@@ -106,6 +109,7 @@ impl Line {
             tokens: 0,
             parts: BTreeMap::new(),
             keys: BTreeMap::new(),
+            largest: BTreeMap::new(),
         };
         line.advance();
         line
@@ -183,6 +187,9 @@ impl Line {
             Event::GroupEnded { group, result } => {
                 let (key, part) = part(&self.keys, &mut self.parts, group);
                 self.parts.insert(key, Part { result: Some(result), ..part });
+            }
+            Event::LargestFrame { subscription, largest } => {
+                self.largest.insert(subscription.slot, largest);
             }
             _ => {}
         }
@@ -292,6 +299,25 @@ fn subgroups_pass_between_any_two_drafts() {
                 line.check(0, sequence, &parts);
             }
             assert_eq!(line.sessions[0].stats().refused_groups, 0);
+        }
+    }
+}
+
+/// LARGEST_OBJECT (*LARGEST OBJECT Parameter*) may be of any subgroup, and a status is no object.
+#[test]
+fn the_largest_object_may_be_of_any_subgroup() {
+    for version in DRAFTS {
+        let mut line = Line::new(version, version);
+        line.subscribe(0);
+        let mut largest = None;
+        for ((slot, sequence), parts) in (1..).zip((4..).step_by(3)).zip(shapes()) {
+            parts.iter().for_each(|part| line.write(sequence, part));
+            line.advance();
+            let objects = parts.iter().flat_map(|part| &part.objects);
+            let last = objects.filter(|(_, object)| object.is_ok()).map(|(index, _)| *index).max();
+            largest = last.map(|index| FramePosition::new(sequence, index)).or(largest);
+            line.subscribe(slot);
+            assert_eq!(line.largest.get(&slot), largest.as_ref(), "{version}: {parts:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use smoq::coding::ietf::{
 };
 use smoq::machine::{
     Action, Announcement, Command, Config, Event, FramePosition, FrameView, GroupKey, Input,
-    Machine, NetworkPath, RequestKey, Run, Source, Subgroup, Supply, Token,
+    Machine, NetworkPath, ObjectRun, RequestKey, Run, Source, Subgroup, Supply, Token,
 };
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{
@@ -517,7 +517,15 @@ impl<'a> World<'a> {
             }
             (19, Some(request)) if choice % 8 == 3 => {
                 self.given.insert(token);
-                Command::RangeGroup { request, group: token, sequence, gap: choice % 16 == 3 }
+                let run = ObjectRun {
+                    sequence,
+                    subgroup: (choice % 3 > 0).then_some(choice as u64 % 5),
+                    priority: (choice % 5 > 0).then_some(choice as u8),
+                    object: sequence,
+                    first_frame: choice as u64 % 7,
+                    last_frame: (choice % 2 > 0).then_some(sequence),
+                };
+                Command::RangeGroup { request, group: token, run, gap: choice % 16 == 3 }
             }
             (19, Some(request)) if choice % 8 == 5 => {
                 Command::EndRange { request, gap: choice % 16 == 5 }

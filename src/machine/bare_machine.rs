@@ -385,8 +385,8 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
         Command::AcceptRange { request, info, end, ends_track } => {
             fetching::accept_range(dialect, core, request.into(), &info, end, ends_track);
         }
-        Command::RangeGroup { request, group, sequence, gap } => {
-            fetching::push_part(dialect, core, request.into(), Some((group, sequence)), gap);
+        Command::RangeGroup { request, group, run, gap } => {
+            fetching::push_part(dialect, core, request.into(), Some((group, run)), gap);
         }
         Command::EndRange { request, gap } => {
             fetching::push_part(dialect, core, request.into(), None, gap);

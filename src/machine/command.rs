@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::event::{FramePosition, GroupKey, RequestKey, Subgroup};
+use super::event::{FramePosition, GroupKey, ObjectRun, RequestKey, Subgroup};
 use super::source::Token;
 use crate::auth_token::AuthToken;
 use crate::error::Error;
@@ -55,15 +55,15 @@ pub enum Command {
         /// Whether the track ended with this group.
         ends_track: bool,
     },
-    /// The next group of the answer to [`Event::RangeRequested`](super::Event::RangeRequested).
+    /// The next frames of the answer to [`Event::RangeRequested`](super::Event::RangeRequested): a group, or a part of one.
     RangeGroup {
         /// The request.
         request: RequestKey,
-        /// Where to read the group's frames.
+        /// Where to read the frames.
         group: Token,
-        /// Number of the group in the track.
-        sequence: u64,
-        /// Groups that may exist are missing before it.
+        /// Which objects they are.
+        run: ObjectRun,
+        /// Objects that may exist are missing before them.
         gap: bool,
     },
     /// Answers [`Event::BroadcastOffered`](super::Event::BroadcastOffered) or

@@ -125,6 +125,37 @@ impl Subgroup {
     }
 }
 
+/// Frames of a group, or of a part of it, in the answer to a FETCH of moq-transport: objects of one subgroup whose ids
+/// follow each other (moq-transport-22, 11.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectRun {
+    /// Number of the group in the track.
+    pub sequence: u64,
+    /// The number of the subgroup; `None` if they were datagrams.
+    pub subgroup: Option<u64>,
+    /// The publisher's priority, higher is more urgent; `None` is that of the track.
+    pub priority: Option<u8>,
+    /// The object id of the first frame.
+    pub object: u64,
+    /// Index of that frame where the frames are read.
+    pub first_frame: u64,
+    /// Index of the last frame; `None` is the last one that there is.
+    pub last_frame: Option<u64>,
+}
+
+impl ObjectRun {
+    /// All frames of a group that an application can read.
+    pub(crate) const fn of_group(sequence: u64) -> Self {
+        let (subgroup, priority, last_frame) = (Some(0), None, None);
+        Self { sequence, subgroup, priority, object: 0, first_frame: 0, last_frame }
+    }
+
+    /// The object id of the frame with this index.
+    pub(crate) const fn object_of(&self, frame: u64) -> u64 {
+        self.object.wrapping_add(frame.wrapping_sub(self.first_frame))
+    }
+}
+
 /// The frames of a track between two positions, both included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchRange {

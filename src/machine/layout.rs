@@ -6,15 +6,16 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::event::{FramePosition, ObjectRun};
 use super::frame_view::{FrameView, WireFrame};
 use super::stream_buffers::RecvBuffer;
 use crate::coding::DecodeError;
 use crate::coding::ietf::{
     Draft, FetchObject, FetchRecord, FetchRecords, GroupOrder, HeadBytes, Location, MALFORMED,
-    MAX_BLOCK, ObjectHead, ObjectStatus, PROPERTIES_OF_STATUS,
+    MAX_BLOCK, ObjectHead, ObjectStatus, PROPERTIES_OF_STATUS, RecordForm,
 };
 use crate::coding::lite::{Features, FrameHead, HEAD_BYTES};
-use crate::coding::varint::Form;
+use crate::coding::varint::{self, Form};
 use crate::error::Error;
 use crate::properties::Properties;
 use crate::time::Timestamp;
@@ -41,27 +42,22 @@ pub(crate) enum Layout {
         /// A reader reports objects after a gap, and objects with a status.
         gaps: bool,
     },
-    /// Records of a group in the answer to a FETCH of moq-transport. They are only written; [`RecordReader`]
+    /// Records of objects in the answer to a FETCH of moq-transport. They are only written; [`RecordReader`]
     /// reads them.
-    Records {
-        draft: &'static Draft,
-        group: u64,
-        /// Priority of the publisher.
-        priority: u8,
-        /// Objects may have properties.
-        properties: bool,
-        order: GroupOrder,
-        /// The group of the record before the first one, if there is one.
-        previous: Option<(u64, LastRecord)>,
-    },
+    Records { writer: RecordWriter, run: ObjectRun },
 }
 
-/// The record before a group in the answer to a FETCH.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastRecord {
-    Frame,
-    /// The end of a range without frames.
-    Gap,
+/// Writes the records in the answer to a FETCH of moq-transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordWriter {
+    draft: &'static Draft,
+    order: GroupOrder,
+    /// The publisher's priority of the track.
+    priority: u8,
+    /// Objects may have properties.
+    properties: bool,
+    /// The record before the next one.
+    previous: Option<FramePosition>,
 }
 
 /// Reads the heads of the frames on the stream of a group.
@@ -231,25 +227,7 @@ impl Layout {
                 };
                 head.encode(properties, draft).ok()
             }
-            Self::Records { draft, group, priority, properties, order, previous } => {
-                let (timestamp, all) =
-                    properties_of(properties, frame.timestamp, frame.properties, draft);
-                let records = records_after(draft, order, previous, priority);
-                let records = match index.checked_sub(1).filter(|_| !restarts) {
-                    Some(before) => records.after(Location::new(group, before), priority),
-                    None => records,
-                };
-                let object = FetchObject {
-                    location: Location::new(group, index),
-                    subgroup: Some(0),
-                    priority,
-                    timestamp,
-                    properties: all.as_deref(),
-                    size: frame.size,
-                };
-                let mut records = records;
-                records.encode(&FetchRecord::Object(object)).ok()
-            }
+            Self::Records { writer, run } => writer.object(run, frame, index, restarts),
         }
     }
 
@@ -310,19 +288,65 @@ impl Layout {
     }
 }
 
-/// The state of the records in an answer, after a record of this group. Only the number of the group is needed:
-/// records write that of the first object of a group.
-pub(crate) fn records_after(
-    draft: &'static Draft,
-    order: GroupOrder,
-    previous: Option<(u64, LastRecord)>,
-    priority: u8,
-) -> FetchRecords {
-    let records = FetchRecords::new(order, draft);
-    match previous {
-        None => records,
-        Some((group, LastRecord::Frame)) => records.after(Location::new(group, 0), priority),
-        Some((group, LastRecord::Gap)) => records.after_range(Location::new(group, 0)),
+impl RecordWriter {
+    /// Writes records for a track whose publisher gave it this priority. `properties`: objects may have some.
+    pub(crate) fn new(
+        draft: &'static Draft,
+        order: GroupOrder,
+        priority: u8,
+        properties: bool,
+    ) -> Self {
+        Self { draft, order, priority, properties, previous: None }
+    }
+
+    /// The state after the record before, of which the next one leaves out no field.
+    fn state(&self) -> FetchRecords {
+        let records = FetchRecords::new(self.order, self.draft);
+        self.previous.map_or(records.clone(), |it| records.after_range(it.into()))
+    }
+
+    /// The end of objects that may exist, or did not arrive in time. `None` where the draft can't say it.
+    pub(crate) fn gap(&mut self, end: FramePosition, is_timed_out: bool) -> Option<Head> {
+        let end = FramePosition::new(end.group, end.frame.min(varint::MAX));
+        let record = match is_timed_out && self.draft.records == RecordForm::TimedOut {
+            true => FetchRecord::TimedOut(end.into()),
+            false => FetchRecord::Unknown(end.into()),
+        };
+        let head = self.state().encode(&record).ok()?;
+        self.previous = Some(end);
+        Some(head)
+    }
+
+    /// The layout of these objects, which come next.
+    pub(crate) fn objects(&mut self, mut run: ObjectRun) -> Layout {
+        // Up to 15 no record says that an object was a datagram.
+        run.subgroup = run.subgroup.or((self.draft.records <= RecordForm::Byte).then_some(0));
+        let layout = Layout::Records { writer: *self, run };
+        // After a whole group only its number is needed.
+        let last = run.last_frame.map_or(run.object, |last| run.object_of(last));
+        self.previous = Some(FramePosition::new(run.sequence, last));
+        layout
+    }
+
+    /// The head of an object of `run`, the `index`-th frame where that is read.
+    fn object(
+        self,
+        run: ObjectRun,
+        frame: &FrameView<'_>,
+        index: u64,
+        restarts: bool,
+    ) -> Option<Head> {
+        let (timestamp, all) =
+            properties_of(self.properties, frame.timestamp, frame.properties, self.draft);
+        let location = |index| Location::new(run.sequence, run.object_of(index));
+        let (subgroup, priority) = (run.subgroup, run.priority.unwrap_or(self.priority));
+        let mut records = match index.checked_sub(1).filter(|_| !restarts) {
+            Some(before) => self.state().after(location(before), subgroup, priority),
+            None => self.state(),
+        };
+        let (location, properties, size) = (location(index), all.as_deref(), frame.size);
+        let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
+        records.encode(&FetchRecord::Object(object)).ok()
     }
 }
 

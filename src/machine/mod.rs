@@ -44,7 +44,9 @@ pub use chunks::Chunks;
 pub use command::Command;
 pub use config::Config;
 pub use counts::Counts;
-pub use event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey, Subgroup};
+pub use event::{
+    Event, FetchRange, FramePosition, GroupKey, ObjectRun, RangeTarget, RequestKey, Subgroup,
+};
 pub use frame_view::{FrameView, WireFrame};
 pub use guards::{Datagram, Open, Write};
 pub use io::{Action, Input};

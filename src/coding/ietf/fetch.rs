@@ -300,11 +300,12 @@ impl FetchRecords {
         Self { draft, order, location: None, subgroup: None, priority: None, after_object: false }
     }
 
-    /// The state after an object of subgroup 0, for a writer that does not keep the state between records.
+    /// The state after an object, for a writer that does not keep the state between records.
     #[must_use]
-    pub const fn after(self, location: Location, priority: u8) -> Self {
-        let (location, subgroup, priority) = (Some(location), Some(0), Some(priority));
-        Self { location, subgroup, priority, after_object: true, ..self }
+    pub const fn after(self, location: Location, subgroup: Option<u64>, priority: u8) -> Self {
+        let after_object = subgroup.is_some();
+        let (location, priority) = (Some(location), Some(priority));
+        Self { location, subgroup, priority, after_object, ..self }
     }
 
     /// The state after the end of a range without objects.

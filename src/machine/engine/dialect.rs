@@ -14,7 +14,7 @@ use super::schedule::{DatagramForm, Place};
 use crate::error::Error;
 use crate::hop::Hop;
 use crate::machine::command::Command;
-use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
+use crate::machine::event::{Event, FramePosition, ObjectRun, RequestKey, Subgroup};
 use crate::machine::layout::{Head, Layout};
 use crate::machine::source::{Source, Token};
 use crate::path::Path;
@@ -207,13 +207,13 @@ pub(crate) trait RangeDialect {
     ) {
     }
 
-    /// The bytes before the frames of this group in the answer to a FETCH of several groups, or its end, and how they
-    /// are laid out. `gap`: groups that may exist are missing before. `None` if that can't be said.
+    /// The bytes before these frames in the answer to a FETCH of several groups, or before its end, and how they are laid
+    /// out. `gap`: objects that may exist are missing before. `None` if that can't be said.
     fn range_part(
         &mut self,
         _core: &mut Core,
         _key: Key,
-        _sequence: Option<u64>,
+        _run: Option<ObjectRun>,
         _gap: bool,
     ) -> Option<(Head, Layout)> {
         None

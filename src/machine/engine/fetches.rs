@@ -1,8 +1,8 @@
 //! FETCHes in both directions, as every dialect keeps them. The answer is sent and read like any other group, on the
 //! stream of the request or on one of its own. Several groups follow each other on that stream.
 
-use crate::machine::event::FetchRange;
-use crate::machine::layout::{Head, LastRecord, Layout};
+use crate::machine::event::{FetchRange, FramePosition, ObjectRun};
+use crate::machine::layout::{Head, Layout, RecordWriter};
 use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::slab::Key;
@@ -15,11 +15,11 @@ pub(crate) struct IncomingFetch {
     pub(crate) priority: u8,
     pub(crate) sequence: u64,
     pub(crate) range: FrameRange,
-    /// Set if it asks for several groups, in place of `sequence` and `range`.
+    /// Set if it asks for several groups, or is answered in several parts, in place of `sequence` and `range`.
     pub(crate) several: Option<RangeAnswer>,
 }
 
-/// The answer to a FETCH of several groups.
+/// The answer to a FETCH in several parts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RangeAnswer {
     /// Once it was accepted, up to the last frame that there is.
@@ -28,29 +28,32 @@ pub(crate) struct RangeAnswer {
     pub(crate) fills: Option<Key>,
     /// The subscriber does not wait for what the cache lacks.
     pub(crate) from_cache: bool,
-    /// The publisher's priority of the track, once it was accepted.
-    pub(crate) publisher: u8,
-    /// Objects may have properties.
-    pub(crate) properties: bool,
     /// The stream has its header.
     pub(crate) has_begun: bool,
-    /// The group of the last record, and whether that was a frame or the end of a gap.
-    pub(crate) previous: Option<(u64, LastRecord)>,
+    /// Once it was accepted.
+    pub(crate) records: Option<RecordWriter>,
 }
 
 impl RangeAnswer {
     pub(crate) fn new(range: FetchRange, fills: Option<Key>, from_cache: bool) -> Self {
-        let (publisher, properties, has_begun, previous) = Default::default();
-        Self { range, fills, from_cache, publisher, properties, has_begun, previous }
+        Self { range, fills, from_cache, has_begun: false, records: None }
     }
 
-    /// The frames of a group that belong to the answer.
-    pub(crate) fn frames_of(&self, sequence: u64) -> FrameRange {
-        let FetchRange { start, end, .. } = self.range;
-        FrameRange {
-            first: if sequence == start.group { start.frame } else { 0 },
-            last: (sequence == end.group).then_some(end.frame),
+    /// Where a gap ends that precedes these frames, or the end of the answer. Also whether it lies in one group.
+    pub(crate) fn end_of_gap(&self, run: Option<ObjectRun>) -> Option<(FramePosition, bool)> {
+        let FetchRange { start, end, descending, .. } = self.range;
+        let whole = |group| Some((FramePosition::new(group, u64::MAX), false));
+        let Some(run) = run else { return whole(if descending { start.group } else { end.group }) };
+        let first = if run.sequence == start.group { start.frame } else { 0 };
+        if run.object > first {
+            return Some((FramePosition::new(run.sequence, run.object - 1), true));
         }
+        // It ends with the group before, in the order of the answer.
+        let before = match descending {
+            true => run.sequence.checked_add(1),
+            false => run.sequence.checked_sub(1),
+        };
+        before.and_then(whole)
     }
 }
 

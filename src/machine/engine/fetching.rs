@@ -4,14 +4,15 @@ use alloc::boxed::Box;
 
 use super::core::Core;
 use super::dialect::{Dialect, FetchDialect};
-use super::fetches::{AnswerStream, FetchId, OutgoingFetch};
+use super::fetches::{AnswerStream, FetchId, OutgoingFetch, RangeAnswer};
 use super::groups;
 use super::publishing;
 use super::schedule::{GroupRef, ReleasedGroup};
 use super::timers::Timer;
 use crate::error::Error;
-use crate::machine::event::{Event, FramePosition, GroupKey, RequestKey};
+use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, ObjectRun, RequestKey};
 use crate::machine::io::Action;
+use crate::machine::run::FrameRange;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
@@ -116,7 +117,7 @@ pub(crate) fn accept(
     core.schedule.push_answer(group_ref, group, fetch.range, stream);
 }
 
-/// A FETCH of the peer for several groups is answered, up to `end`.
+/// A FETCH of the peer is answered in parts, up to `end`. One for a single group can be as well.
 pub(crate) fn accept_range(
     dialect: &mut impl Dialect,
     core: &mut Core,
@@ -128,35 +129,38 @@ pub(crate) fn accept_range(
     let is_new = !core.schedule.has_track(key);
     let Some(fetch) = core.incoming_fetches.get_mut(&key).filter(|_| is_new) else { return };
     let priority = fetch.priority;
-    let Some(answer) = &mut fetch.several else { return };
-    (answer.range.end, answer.publisher) = (end, info.priority);
+    let FrameRange { first, .. } = fetch.range;
+    let single =
+        FetchRange { start: FramePosition::new(fetch.sequence, first), ..Default::default() };
+    let answer = fetch.several.get_or_insert(RangeAnswer::new(single, None, false));
+    answer.range.end = end;
     core.schedule.add_track(key, priority, info.priority, false);
     dialect.accept_range(core, key, info, end, ends_track);
 }
 
-/// Schedules the next group of an answer, or its end. Each follows on the stream of the one before.
+/// Schedules the next part of an answer, or its end. Each follows on the stream of the one before.
 pub(crate) fn push_part(
     dialect: &mut impl Dialect,
     core: &mut Core,
     key: Key,
-    part: Option<(Token, u64)>,
+    part: Option<(Token, ObjectRun)>,
     gap: bool,
 ) {
-    let (token, sequence) = part.unzip();
+    let (token, run) = part.unzip();
     let fetch = core.incoming_fetches.get(&key).filter(|_| core.schedule.has_track(key));
-    let answer = fetch.and_then(|fetch| fetch.several);
-    let Some(answer) = answer else {
+    if fetch.is_none_or(|fetch| fetch.several.is_none()) {
         let unsent = token.map(|group| Event::GroupReleased { group, sent: false });
         return core.notices.extend(unsent);
-    };
-    let Some((head, layout)) = dialect.range_part(core, key, sequence, gap) else {
+    }
+    let Some((head, layout)) = dialect.range_part(core, key, run, gap) else {
         let unsent = token.map(|group| Event::GroupReleased { group, sent: false });
         core.notices.extend(unsent);
         return give_up(dialect, core, key, &Error::Evicted);
     };
-    let sequence = sequence.unwrap_or_default();
-    let group_ref = GroupRef { request: key, place: (sequence, 0) };
-    core.schedule.push_part(group_ref, token, answer.frames_of(sequence), head, layout);
+    let place = (run.map_or(0, |run| run.sequence), 0);
+    let frames = run.map(|run| FrameRange { first: run.first_frame, last: run.last_frame });
+    let group_ref = GroupRef { request: key, place };
+    core.schedule.push_part(group_ref, token, frames.unwrap_or_default(), head, layout);
 }
 
 /// The answer to a FETCH of the peer can't go on, or is not wanted any more. Its streams are reset.

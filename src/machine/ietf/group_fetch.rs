@@ -19,8 +19,10 @@ use crate::machine::engine::{
     AnswerStream, Core, Dialect, FetchDialect, FetchId, GroupHeader, GroupOwner, GroupReader,
     IncomingFetch, OutgoingFetch, Progress, RangeAnswer, StreamState, fetching, groups,
 };
-use crate::machine::event::{Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey};
-use crate::machine::layout::{Head, HeadReader, Layout, RecordFront, RecordReader};
+use crate::machine::event::{
+    Event, FetchRange, FramePosition, GroupKey, ObjectRun, RangeTarget, RequestKey,
+};
+use crate::machine::layout::{Head, HeadReader, RecordFront, RecordReader, RecordWriter};
 use crate::machine::run::FrameRange;
 use crate::path::Path;
 use crate::slab::Key;
@@ -43,10 +45,9 @@ impl FetchDialect for Ietf {
         if !self.write_fetch_ok(core, key, fetch, &properties, frames, ends_track) {
             self.set_role(key, Role::IncomingFetch(Some(Box::new(properties))));
         }
-        let (draft, group, priority) = (self.draft, fetch.sequence, info.priority);
-        let properties = self.sends_properties(info);
-        let (order, previous) = (GroupOrder::Ascending, None);
-        let layout = Layout::Records { draft, group, priority, properties, order, previous };
+        let (order, properties) = (GroupOrder::Ascending, self.sends_properties(info));
+        let mut records = RecordWriter::new(self.draft, order, info.priority, properties);
+        let layout = records.objects(ObjectRun::of_group(fetch.sequence));
         Some(AnswerStream::Own { head: Head::from_slice(&head), layout })
     }
 

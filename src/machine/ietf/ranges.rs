@@ -10,16 +10,15 @@ use super::roles::{Join, Role, SubscriptionStart};
 use super::session::{Ietf, Read};
 use crate::auth_token::AuthToken;
 use crate::coding::ietf::{
-    FetchEnd, FetchOk, FetchRecord, Filter, GroupOrder, INVALID_JOINING_REQUEST_ID, INVALID_RANGE,
-    Location, Message, ParameterForm, Parameters, RecordForm, UniStream,
+    FetchEnd, FetchOk, Filter, GroupOrder, INVALID_JOINING_REQUEST_ID, INVALID_RANGE, Location,
+    Message, ParameterForm, Parameters, UniStream,
 };
-use crate::coding::varint;
 use crate::error::Error;
 use crate::machine::engine::{
     Core, Dialect, IncomingFetch, Progress, RangeAnswer, RangeDialect, publishing,
 };
-use crate::machine::event::{Event, FetchRange, FramePosition, RangeTarget, RequestKey};
-use crate::machine::layout::{Head, LastRecord, Layout, records_after};
+use crate::machine::event::{Event, FetchRange, FramePosition, ObjectRun, RangeTarget, RequestKey};
+use crate::machine::layout::{Head, Layout, RecordWriter};
 use crate::machine::run::FrameRange;
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
@@ -237,13 +236,14 @@ impl RangeDialect for Ietf {
         end: FramePosition,
         ends_track: bool,
     ) {
-        let properties = self.sends_properties(info);
         let fetch = core.incoming_fetches.get_mut(&key);
-        let several = fetch.and_then(|fetch| fetch.several.as_mut());
-        let descending = several.is_some_and(|several| {
-            several.properties = properties;
-            several.range.descending
-        });
+        let Some(several) = fetch.and_then(|fetch| fetch.several.as_mut()) else { return };
+        let order = match several.range.descending {
+            true => GroupOrder::Descending,
+            false => GroupOrder::Ascending,
+        };
+        let properties = self.sends_properties(info);
+        several.records = Some(RecordWriter::new(self.draft, order, info.priority, properties));
         if !matches!(self.role(key), Role::IncomingFetch(_)) {
             return;
         }
@@ -251,19 +251,19 @@ impl RangeDialect for Ietf {
             id: self.reply_id(key),
             end_of_track: ends_track,
             end: FetchEnd { group: end.group, object: Some(end.frame) },
-            parameters: self.state(order_of(descending)),
+            parameters: self.state(order),
             properties: self.properties(info),
         };
         self.write(core, key, &Message::FetchOk(ok));
     }
 
-    /// The bytes before the frames of a group on the stream of an answer, or the end of that: the header of the stream
-    /// before the first one, and the end of a gap. Up to 15 no gap can be said.
+    /// The bytes before frames on the stream of an answer, or the end of that: the header of the stream before the first
+    /// ones, and the end of a gap. Up to 15 no gap can be said: one between the objects of a group is passed over then.
     fn range_part(
         &mut self,
         core: &mut Core,
         key: Key,
-        sequence: Option<u64>,
+        run: Option<ObjectRun>,
         gap: bool,
     ) -> Option<(Head, Layout)> {
         let id = match *self.role(key) {
@@ -271,43 +271,23 @@ impl RangeDialect for Ietf {
             _ => self.ids.of(key),
         };
         let answer = core.incoming_fetches.get_mut(&key)?.several.as_mut()?;
-        let (draft, priority, properties) = (self.draft, answer.publisher, answer.properties);
-        let FetchRange { start, end, descending, .. } = answer.range;
-        let order = order_of(descending);
         let mut head = BytesMut::with_capacity(32);
         if !core::mem::replace(&mut answer.has_begun, true) {
-            UniStream::Fetch { request: id }.encode(&mut head, draft).ok()?;
+            UniStream::Fetch { request: id }.encode(&mut head, self.draft).ok()?;
             // PUBLISH_DONE counts it (9.9).
             let filled = answer.fills.and_then(|filled| core.incoming.get_mut(filled));
             filled.into_iter().for_each(|filled| filled.filled += 1);
         }
-        if gap {
-            // A gap ends with the group before this one, in the order of the answer.
-            let group = match (sequence, descending) {
-                (Some(next), true) => next + 1,
-                (Some(next), false) => next.checked_sub(1)?,
-                (None, true) => start.group,
-                (None, false) => end.group,
-            };
-            let mut records = records_after(draft, order, answer.previous, priority);
-            let end = Location::new(group, varint::MAX);
-            let is_timed_out = answer.from_cache && draft.records == RecordForm::TimedOut;
-            let end = match is_timed_out {
-                true => FetchRecord::TimedOut(end),
-                false => FetchRecord::Unknown(end),
-            };
-            head.extend_from_slice(&records.encode(&end).ok()?);
-            answer.previous = Some((group, LastRecord::Gap));
+        let end_of_gap = if gap { Some(answer.end_of_gap(run)?) } else { None };
+        let records = answer.records.as_mut()?;
+        if let Some((end, is_within_group)) = end_of_gap {
+            match records.gap(end, answer.from_cache) {
+                Some(record) => head.extend_from_slice(&record),
+                None if is_within_group => {}
+                None => return None,
+            }
         }
-        let (group, previous) = (sequence.unwrap_or_default(), answer.previous);
-        if let Some(sequence) = sequence {
-            answer.previous = Some((sequence, LastRecord::Frame));
-        }
-        let layout = Layout::Records { draft, group, priority, properties, order, previous };
+        let layout = records.objects(run.unwrap_or(ObjectRun::of_group(0)));
         Some((Head::from_slice(&head), layout))
     }
-}
-
-fn order_of(descending: bool) -> GroupOrder {
-    if descending { GroupOrder::Descending } else { GroupOrder::Ascending }
 }

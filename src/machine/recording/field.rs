@@ -16,7 +16,7 @@ use crate::machine::chunks::Chunks;
 use crate::machine::command::Command;
 use crate::machine::config::Config;
 use crate::machine::event::{
-    Event, FetchRange, FramePosition, GroupKey, RangeTarget, RequestKey, Subgroup,
+    Event, FetchRange, FramePosition, GroupKey, ObjectRun, RangeTarget, RequestKey, Subgroup,
 };
 use crate::machine::io::{Action, Input};
 use crate::machine::network_path::{NetworkPath, PathEstimate};
@@ -284,6 +284,7 @@ structs! {
     PathEstimate { bitrate, rtt }
     Peer { path, authority, role, hop, cost, tokens }
     NetworkPath { rtt, bitrate, max_datagram }
+    ObjectRun { sequence, subgroup, priority, object, first_frame, last_frame }
     Subscription { priority, ordered, max_age, start, end, new_group }
     Token { slot, generation }
     Properties { pairs, form, status, gap }
@@ -405,7 +406,7 @@ enums! {
         23 Accept { hop, interests },
         24 GoAway { uri, timeout },
         25 AcceptRange { request, info, end, ends_track },
-        26 RangeGroup { request, group, sequence, gap },
+        26 RangeGroup { request, group, run, gap },
         27 EndRange { request, gap },
         28 SetTokens { prefix, tokens },
         29 Subgroup { request, group, sequence, subgroup },

@@ -11,11 +11,18 @@ use crate::census::census;
 use crate::machine::Subgroup;
 use crate::model::cache::group::CachedGroup;
 
+/// One of these parts.
+#[derive(Clone, Debug)]
+pub(crate) struct CachedSubgroup {
+    pub(crate) subgroup: Subgroup,
+    pub(crate) group: Arc<CachedGroup>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct CachedSubgroups {
-    by_arrival: VecDeque<(Subgroup, Arc<CachedGroup>)>,
+    by_arrival: VecDeque<CachedSubgroup>,
     /// By the number of the group, and that of the subgroup or object.
-    by_place: BTreeMap<(u64, u64), Arc<CachedGroup>>,
+    by_place: BTreeMap<(u64, u64), CachedSubgroup>,
     arrivals: u64,
     /// Each reader has a clone.
     readers: Arc<()>,
@@ -36,11 +43,23 @@ impl CachedSubgroups {
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<CachedGroup>> {
-        self.by_arrival.iter().map(|(_, group)| group)
+        self.by_arrival.iter().map(|part| &part.group)
     }
 
     pub(crate) fn find(&self, sequence: u64, number: u64) -> Option<&Arc<CachedGroup>> {
-        self.by_place.get(&(sequence, number))
+        self.by_place.get(&(sequence, number)).map(|part| &part.group)
+    }
+
+    /// The parts of a group, by the number of their subgroup.
+    pub(crate) fn of_group(&self, sequence: u64) -> impl Iterator<Item = &CachedSubgroup> {
+        self.by_place.range((sequence, 0)..=(sequence, u64::MAX)).map(|(_, part)| part)
+    }
+
+    /// The first group between two numbers that has a part, or the last one.
+    pub(crate) fn group_between(&self, low: u64, high: u64, last: bool) -> Option<u64> {
+        let mut places = self.by_place.range((low, 0)..=(high, u64::MAX));
+        let place = if last { places.next_back() } else { places.next() };
+        place.map(|((sequence, _), _)| *sequence)
     }
 
     /// Adds a subgroup. `make` creates it from its arrival number.
@@ -51,24 +70,22 @@ impl CachedSubgroups {
     ) -> Arc<CachedGroup> {
         let group = make(self.arrivals);
         self.arrivals += 1;
-        self.by_place.insert((group.sequence(), subgroup.number), group.clone());
-        self.by_arrival.push_back((subgroup, group.clone()));
+        let part = CachedSubgroup { subgroup, group: group.clone() };
+        self.by_place.insert((group.sequence(), subgroup.number), part.clone());
+        self.by_arrival.push_back(part);
         group
     }
 
     /// Subgroups in order of arrival, starting with number `arrival`.
-    pub(crate) fn arrived(
-        &self,
-        arrival: u64,
-    ) -> impl Iterator<Item = &(Subgroup, Arc<CachedGroup>)> {
-        let at = self.by_arrival.partition_point(|(_, group)| group.arrival() < arrival);
+    pub(crate) fn arrived(&self, arrival: u64) -> impl Iterator<Item = &CachedSubgroup> {
+        let at = self.by_arrival.partition_point(|part| part.group.arrival() < arrival);
         self.by_arrival.range(at..)
     }
 
     /// Removes the subgroup that arrived first, if its group is not above `last`.
     pub(crate) fn pop_first(&mut self, last: u64) -> Option<Arc<CachedGroup>> {
-        self.by_arrival.front().filter(|(_, group)| group.sequence() <= last)?;
-        let (subgroup, group) = self.by_arrival.pop_front()?;
+        self.by_arrival.front().filter(|part| part.group.sequence() <= last)?;
+        let CachedSubgroup { subgroup, group } = self.by_arrival.pop_front()?;
         self.by_place.remove(&(group.sequence(), subgroup.number));
         Some(group)
     }
@@ -84,7 +101,7 @@ impl CachedSubgroups {
         evictions: &mut Evictions,
     ) -> Option<Instant> {
         loop {
-            let (_, group) = self.by_arrival.front()?;
+            let group = &self.by_arrival.front()?.group;
             let (sequence, deadline) = (group.sequence(), group.written() + rules.max_age);
             if sequence >= floor && (protected == Some(sequence) || deadline > now) {
                 return Some(deadline).filter(|_| protected != Some(sequence));
@@ -93,5 +110,7 @@ impl CachedSubgroups {
         }
     }
 }
+
+census! { each CachedSubgroup { within: group; plain: subgroup; } }
 
 census! { CachedSubgroups { counts: by_arrival; within: by_place; plain: arrivals, readers; } }

@@ -14,7 +14,8 @@ pub use frame::Frame;
 pub use group::{FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer};
 pub(crate) use group::{GroupCursor, GroupForm};
 pub use stats::TrackStats;
-pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};
 pub(crate) use track::{
-    KeepAlive, Occupancy, OccupancySlots, PartialGroup, TrackShared, UpstreamFetch, WeakTrack,
+    FetchedRun, KeepAlive, Occupancy, OccupancySlots, PartialGroup, TrackShared, UpstreamFetch,
+    WeakTrack,
 };
+pub use track::{GroupRequest, Track, TrackConsumer, TrackDynamic, TrackProducer};

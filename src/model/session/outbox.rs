@@ -2,6 +2,7 @@
 //! fetched groups in the cache.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use crate::census::census;
@@ -9,7 +10,7 @@ use crate::machine::{
     Announcement, Command, FetchRange, FramePosition, FrameView, RequestKey, Run, Source, Subgroup,
     Supply, Token,
 };
-use crate::model::cache::{GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
+use crate::model::cache::{FetchedRun, GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
 use crate::model::routing::PeerTracks;
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::Slab;
@@ -54,6 +55,8 @@ struct ServedFetch {
     wanted: FetchedGroups,
     /// The group, once it is here. It is pinned until all of it was sent.
     group: Option<GroupConsumer>,
+    /// More of this group.
+    runs: VecDeque<FetchedRun>,
     /// Wakes the driver when the group is here, or the next one can be sent.
     waker: Waker,
 }
@@ -61,8 +64,8 @@ struct ServedFetch {
 /// The groups that the peer fetches.
 #[derive(Clone, Copy)]
 pub(crate) enum FetchedGroups {
-    /// This one, from wherever it can be had.
-    One(u64),
+    /// Frames of this one, from wherever it can be had.
+    One(FetchRange),
     /// Several, as far as they are in the cache.
     Range(FetchRange),
     /// The rest of a range that was accepted, from this group on.
@@ -190,7 +193,8 @@ impl Outbox {
         wanted: FetchedGroups,
         waker: Waker,
     ) {
-        let answer = ServedFetch { request, track, priority, wanted, group: None, waker };
+        let (group, runs) = (None, VecDeque::new());
+        let answer = ServedFetch { request, track, priority, wanted, group, runs, waker };
         put(&mut self.answers, request.slot(), answer);
     }
 
@@ -213,9 +217,14 @@ impl Outbox {
         if answer.group.is_some() {
             return None;
         }
-        let FetchedGroups::One(sequence) = answer.wanted else {
+        let FetchedGroups::One(range) = answer.wanted else {
             return self.next_of_range(slot, no_group, group_waker);
         };
+        let sequence = range.start.group;
+        if answer.track.has_parts(sequence) {
+            answer.wanted = FetchedGroups::Range(range);
+            return self.next_of_range(slot, no_group, group_waker);
+        }
         match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
             Poll::Pending => None,
             Poll::Ready(Ok(mut group)) => {
@@ -278,29 +287,47 @@ impl Outbox {
                 let ends_track = answer.track.ends_with(end);
                 Some(Command::AcceptRange { request, info, end, ends_track })
             }
+            FetchedGroups::Rest(..) | FetchedGroups::End if !answer.runs.is_empty() => {
+                let run = answer.runs.pop_front()?;
+                self.send_run(slot, run, group_waker)
+            }
             FetchedGroups::Rest(range, next) => {
                 let FetchRange { start, end, descending, .. } = range;
                 let to = if descending { start.group } else { end.group };
-                let (found, gap) = answer.track.next_cached(next, to);
-                let Some(group) = found else {
+                let (mut runs, gap) = answer.track.next_runs(next, &range);
+                let Some(first) = runs.pop_front() else {
                     answer.wanted = FetchedGroups::Over;
                     return Some(Command::EndRange { request, gap });
                 };
-                let (sequence, cursor) = (group.sequence(), group.cursor());
+                let sequence = first.run.sequence;
                 let after = if descending { sequence.wrapping_sub(1) } else { sequence + 1 };
                 answer.wanted = match sequence == to {
                     true => FetchedGroups::End,
                     false => FetchedGroups::Rest(range, after),
                 };
-                answer.group = Some(group);
-                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
-                Some(Command::RangeGroup { request, group, sequence, gap })
+                answer.runs = runs;
+                self.send_run(slot, first, group_waker)
             }
             FetchedGroups::End => {
                 answer.wanted = FetchedGroups::Over;
                 Some(Command::EndRange { request, gap: false })
             }
         }
+    }
+
+    /// Lets the machine read the next part of an answer.
+    fn send_run(
+        &mut self,
+        slot: usize,
+        run: FetchedRun,
+        waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<Command> {
+        let FetchedRun { group, run, gap } = run;
+        let answer = self.answers.get_mut(slot)?.as_mut()?;
+        let (request, cursor) = (answer.request, group.cursor());
+        answer.group = Some(group);
+        let group = self.send(OutgoingGroup::new(request, cursor), waker);
+        Some(Command::RangeGroup { request, group, run, gap })
     }
 
     /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
@@ -548,7 +575,7 @@ census! { each ServedTrack {
     plain: request, track, waker, step, started, lowest, next_sequence, floor;
 } }
 
-census! { each ServedFetch { counts: group; plain: request, track, priority, wanted, waker; } }
+census! { each ServedFetch { counts: group, runs; plain: request, track, priority, wanted, waker; } }
 
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 

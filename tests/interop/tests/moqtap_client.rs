@@ -129,8 +129,9 @@ async fn publishes(draft: DraftVersion, reader: DraftVersion) {
     let mut reader = connect(address, reader).await;
     let (order, filter) = (GroupOrder::Ascending, FilterType::LargestObject);
     let audio = b"audio".to_vec();
+    let room = namespace("room/bob");
     let mut request =
-        reader.subscribe(namespace("room/bob"), audio, 7, order, filter).await.unwrap();
+        reader.subscribe(room.clone(), audio.clone(), 7, order, filter).await.unwrap();
     let mut asked = loop {
         match within("SUBSCRIBE", client.recv_inbound()).await.unwrap() {
             AnyArrival::Subscribe { request, .. } => break request,
@@ -140,6 +141,17 @@ async fn publishes(draft: DraftVersion, reader: DraftVersion) {
     client.accept_subscribe(&mut asked, VarInt::from_u64(77).unwrap()).await.unwrap();
     answers(&mut reader, &mut request, &["SubscribeOk"]).await;
     transfer(&client, &reader).await;
+
+    // A FETCH has the objects of all subgroups in the order of their ids. This client reads gaps otherwise (see the notes).
+    let range = FetchRange::through_end_of_group(10, 0, 11);
+    let mut fetch = reader.fetch(room, audio, range).await.unwrap();
+    answers(&mut reader, &mut fetch, &["FetchOk"]).await;
+    let (_, mut objects) = within("a FETCH", reader.accept_fetch(order)).await.unwrap();
+    let objects = rest_of_fetch(&mut objects).await;
+    let places: Vec<_> = objects.iter().map(|(group, id, _)| (*group, *id)).collect();
+    let expected: Vec<_> = (0..6).map(|id| (10, id)).chain((0..3).map(|id| (11, id))).collect();
+    assert_eq!(places, expected);
+    assert!(objects.iter().all(|(_, id, bytes)| *bytes == payload(*id)));
     client.close(0, b"");
     reader.close(0, b"");
 }

@@ -342,14 +342,37 @@ fn answered(talk: &mut Talk) -> Vec<u8> {
     bytes.clone()
 }
 
-/// The application answers with whole groups of five frames, and ends the range.
-fn serve(talk: &mut Talk, request: RequestKey, groups: &[(u64, bool)], end: FramePosition) {
-    let info = TrackInfo::default();
+/// The frames of a group that lie in a range.
+fn frames_of(sequence: u64, (start, end): (FramePosition, FramePosition)) -> ObjectRun {
+    let first_frame = if sequence == start.group { start.frame } else { 0 };
+    let last_frame = (sequence == end.group).then_some(end.frame);
+    let (subgroup, priority) = (Some(0), None);
+    ObjectRun { sequence, subgroup, priority, object: first_frame, first_frame, last_frame }
+}
+
+/// A whole group.
+fn whole(sequence: u64) -> ObjectRun {
+    frames_of(sequence, (FramePosition::default(), FramePosition::MAX))
+}
+
+/// The application answers with groups of five frames, and ends the range.
+fn serve(
+    talk: &mut Talk,
+    request: RequestKey,
+    groups: &[(u64, bool)],
+    range: (FramePosition, FramePosition),
+) {
+    let (info, end) = (TrackInfo::default(), range.1);
     talk.lone.apply(Command::AcceptRange { request, info, end, ends_track: false });
     for (sequence, gap) in groups {
         let group = token(*sequence as u32);
         talk.lone.end.source.insert(group, numbered(5));
-        talk.lone.apply(Command::RangeGroup { request, group, sequence: *sequence, gap: *gap });
+        talk.lone.apply(Command::RangeGroup {
+            request,
+            group,
+            run: frames_of(*sequence, range),
+            gap: *gap,
+        });
         assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: true }]);
     }
     talk.lone.apply(Command::EndRange { request, gap: false });
@@ -383,7 +406,7 @@ fn several_groups_are_fetched_in_either_order() {
             if descending {
                 groups = [(9, false), (4, has_gaps), (3, false)];
             }
-            serve(&mut talk, request, &groups, end);
+            serve(&mut talk, request, &groups, (start, end));
             let Message::FetchOk(ok) = talk.written_one(stream) else { panic!("no FETCH_OK") };
             assert_eq!(ok.end, FetchEnd { group: 9, object: Some(1) }, "{version}");
             let (id, sent) = records(version, order, &answered(&mut talk));
@@ -432,7 +455,7 @@ fn a_range_ends_with_what_is_known() {
         let request = range(&mut talk);
         talk.lone.end.source.insert(token(3), numbered(5));
         let group = token(3);
-        talk.lone.apply(Command::RangeGroup { request, group, sequence: 3, gap: false });
+        talk.lone.apply(Command::RangeGroup { request, group, run: whole(3), gap: false });
         // The next part is out of turn before this one is released, and it comes once.
         assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: true }]);
         talk.lone.apply(Command::EndRange { request, gap: true });
@@ -451,6 +474,77 @@ fn a_range_ends_with_what_is_known() {
     }
 }
 
+/// *Fetch Header*: the objects of several subgroups come in the order of their ids, also in the answer for one group.
+/// Each has its subgroup, its priority, and whether it was a datagram, where the draft can say so.
+#[test]
+fn several_subgroups_are_fetched_as_one_group() {
+    for version in EVERY {
+        let mut talk = Talk::quiet(Side::Server, version);
+        talk.lone.events();
+        let end = FetchEnd { group: 7, object: Some(9) };
+        talk.request(|id| fetch_message(version, id, Location::new(7, 1), end));
+        let events = talk.lone.events();
+        let Event::FetchRequested { request, .. } = one(events) else { panic!("no FETCH") };
+        let (info, end) =
+            (TrackInfo { priority: 90, ..Default::default() }, FramePosition::new(7, 8));
+        talk.lone.apply(Command::AcceptRange { request, info, end, ends_track: false });
+        let group = token(7);
+        talk.lone.end.source.insert(group, numbered(5));
+        let run = |subgroup, priority, object, first_frame, last_frame| {
+            let last_frame = Some(last_frame);
+            ObjectRun { sequence: 7, subgroup, priority, object, first_frame, last_frame }
+        };
+        for (run, gap) in [
+            (run(Some(4), Some(200), 1, 0, 1), false),
+            (run(Some(0), None, 3, 3, 3), false),
+            (run(None, Some(9), 5, 0, 0), true),
+            (run(Some(4), Some(200), 6, 2, 4), false),
+        ] {
+            talk.lone.apply(Command::RangeGroup { request, group, run, gap });
+            assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: true }]);
+        }
+        talk.lone.apply(Command::EndRange { request, gap: false });
+        assert_eq!(talk.lone.events(), [Event::RequestEnded { request, result: Ok(()) }]);
+
+        let bytes = answered(&mut talk);
+        let mut at = UniStream::read(&bytes, draft(version)).unwrap().unwrap().1;
+        let mut state = FetchRecords::new(GroupOrder::Ascending, draft(version));
+        let mut sent = vec![];
+        while at < bytes.len() {
+            let (record, len) = state.read(&bytes[at..]).unwrap().expect("whole records");
+            at += len;
+            sent.push(match record {
+                FetchRecord::Object(it) => {
+                    let payload = bytes[at];
+                    at += it.size as usize;
+                    (it.location, Some((it.subgroup, it.priority, payload)))
+                }
+                FetchRecord::Unknown(end) => (end, None),
+                other => panic!("{other:?}"),
+            });
+        }
+        let has_flags = version >= Moqt16;
+        let datagram = (!has_flags).then_some(0);
+        let object = |id, subgroup, priority, payload| {
+            (Location::new(7, id), Some((subgroup, priority, payload)))
+        };
+        let gap = has_flags.then_some((Location::new(7, 4), None));
+        let before = [
+            object(1, Some(4), 200, b'0'),
+            object(2, Some(4), 200, b'1'),
+            object(3, Some(0), 90, b'3'),
+        ];
+        let after = [
+            object(5, datagram, 9, b'0'),
+            object(6, Some(4), 200, b'2'),
+            object(7, Some(4), 200, b'3'),
+            object(8, Some(4), 200, b'4'),
+        ];
+        let expected: Vec<_> = before.into_iter().chain(gap).chain(after).collect();
+        assert_eq!(sent, expected, "{version}");
+    }
+}
+
 /// A range can be given up between its groups, by either end.
 #[test]
 fn a_range_can_be_given_up_between_its_groups() {
@@ -465,7 +559,7 @@ fn a_range_can_be_given_up_between_its_groups() {
             talk.lone.apply(Command::AcceptRange { request, info, end, ends_track: false });
             let group = token(3);
             talk.lone.end.source.insert(group, numbered(5));
-            talk.lone.apply(Command::RangeGroup { request, group, sequence: 3, gap: false });
+            talk.lone.apply(Command::RangeGroup { request, group, run: whole(3), gap: false });
             assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: true }]);
             if by_peer {
                 let uni = |id: &&StreamId| id.dir() == Dir::Uni;
@@ -484,7 +578,7 @@ fn a_range_can_be_given_up_between_its_groups() {
             assert_eq!((core.incoming_fetches.len(), core.schedule.entries()), (0, 0), "{version}");
             // A group that follows is too late, and its token is released.
             let group = token(4);
-            talk.lone.apply(Command::RangeGroup { request, group, sequence: 4, gap: false });
+            talk.lone.apply(Command::RangeGroup { request, group, run: whole(4), gap: false });
             assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: false }]);
         }
     }
@@ -542,7 +636,7 @@ fn a_joining_fetch_ends_where_its_subscription_begins() {
             assert_eq!(target, RangeTarget::Subscription(joined));
             let start = FramePosition::new(6, 0);
             assert_eq!((range.start, range.end), (start, LARGEST), "{version}");
-            serve(&mut talk, request, &[(6, false), (7, false)], LARGEST);
+            serve(&mut talk, request, &[(6, false), (7, false)], (start, LARGEST));
             let (id, sent) = records(version, GroupOrder::Ascending, &answered(&mut talk));
             let expected: Vec<_> = objects(6, 0, 4).chain(objects(7, 0, 2)).collect();
             assert_eq!((id, sent), (2, expected), "{version}");
@@ -627,7 +721,7 @@ fn a_subscription_is_filled() {
         let (start, end) = (FramePosition::new(7, 0), LARGEST);
         // Groups of the subscription come in descending order.
         assert_eq!(range, FetchRange { start, groups_back: None, end, descending: true });
-        serve(&mut talk, request, &[(7, false)], LARGEST);
+        serve(&mut talk, request, &[(7, false)], (start, end));
         let (id, sent) = records(version, GroupOrder::Descending, &answered(&mut talk));
         assert_eq!((id, sent), (0, objects(7, 0, 2).collect()), "{version}");
         // No FETCH_OK, and PUBLISH_DONE counts the stream.
@@ -662,7 +756,7 @@ fn a_fill_ends_with_its_subscription() {
             talk.lone.apply(Command::AcceptRange { request, info, end, ends_track: false });
             let group = token(7);
             talk.lone.end.source.insert(group, numbered(5));
-            talk.lone.apply(Command::RangeGroup { request, group, sequence: 7, gap: false });
+            talk.lone.apply(Command::RangeGroup { request, group, run: whole(7), gap: false });
             assert_eq!(talk.lone.events(), [Event::GroupReleased { group, sent: true }]);
             if finishes {
                 talk.lone.apply(Command::FinishSubscribe { request: joined, end: 8 });

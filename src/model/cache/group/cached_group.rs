@@ -35,7 +35,7 @@ pub(crate) struct CachedGroup {
     /// Its number in the order of arrival.
     arrival: AtomicU64,
     /// How sessions send it.
-    pub(super) form: GroupForm,
+    form: GroupForm,
     account: Arc<Account>,
     /// Counts the consumers of applications, which keep the frames in the cache.
     pub(super) pins: AtomicU32,
@@ -183,6 +183,11 @@ impl CachedGroup {
         self.sequence
     }
 
+    /// How sessions send it.
+    pub(crate) fn form(&self) -> GroupForm {
+        self.form
+    }
+
     pub(crate) fn arrival(&self) -> u64 {
         self.arrival.load(Ordering::Relaxed)
     }
@@ -242,6 +247,22 @@ impl CachedGroup {
     pub(crate) fn begun_frames(&self) -> u64 {
         let state = lock(&self.state);
         state.frames() + u64::from(state.open_frame().is_some())
+    }
+
+    /// Shows `visit` the index and the object id of each complete frame that has no status, where `base` objects of the
+    /// group come before the first one and its gap.
+    pub(crate) fn objects(&self, base: u64, visit: &mut dyn FnMut(u64, u64)) {
+        let state = lock(&self.state);
+        let mut next = base;
+        for index in 0..state.frames() {
+            let Some(slot) = state.slot(index) else { break };
+            let (gap, status) = slot.properties().map_or((0, 0), |it| (it.gap, it.status));
+            let object = next.saturating_add(gap.into());
+            if status == 0 {
+                visit(index, object);
+            }
+            next = object.saturating_add(1);
+        }
     }
 
     /// The last complete frame.

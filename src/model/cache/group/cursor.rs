@@ -26,7 +26,7 @@ impl GroupCursor {
 
     /// How the group is to be sent.
     pub(crate) fn form(&self) -> GroupForm {
-        self.group.form
+        self.group.form()
     }
 
     /// The number of complete frames.

@@ -12,6 +12,7 @@ use crate::model::base::{
     DeferredWakes, Horizon, Result, WaitSlot, impl_debug, lock, wait, wait_on,
 };
 use crate::model::cache::cached_groups::CachedGroups;
+use crate::model::cache::cached_subgroups::CachedSubgroup;
 use crate::model::cache::frame::Frame;
 use crate::model::cache::group::{CachedGroup, Group, GroupConsumer, GroupCursor};
 use crate::model::cache::stats::TrackStats;
@@ -398,6 +399,10 @@ impl TrackConsumer {
         self
     }
 
+    pub(crate) fn reads_subgroups(&self) -> bool {
+        self.reader.extras.as_ref().is_some_and(|extras| extras.subgroups.is_some())
+    }
+
     /// The part that follows the last frame of this group and has no place in it, for a session that reads other subgroups.
     pub(crate) fn rest(&self, sequence: u64) -> Option<GroupCursor> {
         self.reader.extras.as_ref()?.subgroups.as_ref()?;
@@ -414,8 +419,8 @@ impl TrackConsumer {
         let wanted = cursor.start..=cursor.want.end.unwrap_or(u64::MAX);
         let mut state = lock(&shared.state);
         let mut arrived = state.cached.subgroups().as_ref()?.arrived(*next);
-        let (subgroup, group) =
-            arrived.find(|(part, it)| part.is_apart() && wanted.contains(&it.sequence()))?;
+        let CachedSubgroup { subgroup, group } =
+            arrived.find(|it| it.subgroup.is_apart() && wanted.contains(&it.group.sequence()))?;
         *next = group.arrival() + 1;
         Some((GroupCursor::new(group.clone()), *subgroup))
     }

@@ -19,6 +19,7 @@ pub use dynamic::{GroupRequest, TrackDynamic};
 pub(crate) use dynamic::{PartialGroup, UpstreamFetch};
 pub(crate) use occupancy::{Occupancy, OccupancySlots};
 pub use producer::TrackProducer;
+pub(crate) use ranges::FetchedRun;
 pub(crate) use state::TrackShared;
 pub(crate) use weak::WeakTrack;
 

@@ -1,23 +1,145 @@
 //! Reading a range of groups from the cache, for a session.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::consumer::TrackConsumer;
-use crate::machine::FramePosition;
+use super::state::TrackState;
+use crate::machine::{FetchRange, FramePosition, ObjectRun, Subgroup};
 use crate::model::base::lock;
-use crate::model::cache::group::{CachedGroup, GroupConsumer};
+use crate::model::cache::cached_subgroups::CachedSubgroup;
+use crate::model::cache::group::{CachedGroup, GroupConsumer, GroupForm};
+
+/// Frames in the cache that answer a FETCH.
+pub(crate) struct FetchedRun {
+    pub(crate) group: GroupConsumer,
+    pub(crate) run: ObjectRun,
+    /// Whether objects that may exist are missing before them.
+    pub(crate) gap: bool,
+}
+
+/// A part of a group: the group of applications, or what lies beside it.
+struct Part {
+    subgroup: Subgroup,
+    /// How many objects come before its first frame and the gap of that.
+    base: u64,
+    group: Arc<CachedGroup>,
+}
+
+impl Part {
+    /// The run of one frame.
+    fn run(&self, object: u64, frame: u64) -> FetchedRun {
+        let Subgroup { number, priority, .. } = self.subgroup;
+        let is_datagram = self.subgroup.is_datagram() || self.group.form() == GroupForm::Datagram;
+        let subgroup = (!is_datagram).then_some(number);
+        let (sequence, first_frame, last_frame) = (self.group.sequence(), frame, Some(frame));
+        let run = ObjectRun { sequence, subgroup, priority, object, first_frame, last_frame };
+        FetchedRun { group: GroupConsumer::new(self.group.clone()), run, gap: false }
+    }
+}
+
+impl TrackState {
+    /// The parts of a group. There is one besides the group of applications if a session reads other subgroups.
+    fn parts_of(&mut self, sequence: u64) -> Vec<Part> {
+        let group = self.cached.find_live(sequence).cloned();
+        let frames = group.as_ref().map_or(0, |group| group.begun_frames());
+        let group = group.map(|group| {
+            let subgroup = group.form().part().unwrap_or(Subgroup::WITHOUT_END);
+            Part { subgroup, base: 0, group }
+        });
+        let apart = self.cached.subgroups().iter().flat_map(|it| it.of_group(sequence));
+        let apart = apart.map(|CachedSubgroup { subgroup, group }| {
+            let base = match subgroup {
+                it if it.is_datagram() => it.first_frame,
+                it if it.is_apart() => 0,
+                // What follows the group of applications goes on after its frames.
+                _ => frames,
+            };
+            Part { subgroup: *subgroup, base, group: group.clone() }
+        });
+        group.into_iter().chain(apart).collect()
+    }
+
+    /// The last object up to `end` in a part besides the groups of applications, if it is not before the group `from`.
+    fn last_apart(&mut self, from: u64, end: FramePosition) -> Option<FramePosition> {
+        let mut high = Some(end.group);
+        while let Some(to) = high.filter(|high| *high >= from) {
+            let sequence = self.cached.subgroups().as_ref()?.group_between(from, to, true)?;
+            let most = if sequence == end.group { end.frame } else { u64::MAX };
+            let mut last = None;
+            for part in self.parts_of(sequence) {
+                part.group.objects(part.base, &mut |_, object| {
+                    last = last.max(Some(object).filter(|object| *object <= most));
+                });
+            }
+            if let Some(object) = last {
+                return Some(FramePosition::new(sequence, object));
+            }
+            high = sequence.checked_sub(1);
+        }
+        None
+    }
+
+    /// The first group between two numbers that has frames to fetch, or the last one.
+    fn group_between(&mut self, low: u64, high: u64, last: bool) -> Option<u64> {
+        let groups = self.cached.by_sequence();
+        let first = groups.partition_point(|group| group.sequence() < low);
+        let end = groups.partition_point(|group| group.sequence() <= high);
+        let mut in_range = groups.range(first..end);
+        let is_whole = |group: &&Arc<CachedGroup>| !group.is_broken();
+        let whole = if last { in_range.rfind(is_whole) } else { in_range.find(is_whole) };
+        let whole = whole.map(|group| group.sequence());
+        let apart = self.cached.subgroups().as_ref();
+        let found = whole.into_iter().chain(apart.and_then(|it| it.group_between(low, high, last)));
+        if last { found.max() } else { found.min() }
+    }
+
+    /// The frames of a group between two objects, in the order of their ids.
+    fn runs(&mut self, sequence: u64, first: u64, last: Option<u64>) -> VecDeque<FetchedRun> {
+        let parts = self.parts_of(sequence);
+        if let [part] = &parts[..] {
+            if !part.subgroup.is_apart() && !part.group.is_broken() {
+                // The frames that will come belong to the answer, too.
+                let mut run = part.run(first, first);
+                run.run.last_frame = last;
+                return [run].into();
+            }
+        }
+        let mut objects = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            part.group.objects(part.base, &mut |frame, object| objects.push((object, at, frame)));
+        }
+        objects.retain(|(object, ..)| (first..=last.unwrap_or(u64::MAX)).contains(object));
+        objects.sort_unstable();
+        objects.dedup_by_key(|(object, ..)| *object);
+        let mut runs = VecDeque::<FetchedRun>::new();
+        let (mut next, mut before) = (first, None);
+        for (object, at, frame) in objects {
+            let gap = object != next;
+            match runs.back_mut().filter(|_| !gap && before == Some((at, frame.wrapping_sub(1)))) {
+                Some(run) => run.run.last_frame = Some(frame),
+                None => runs.push_back(FetchedRun { gap, ..parts[at].run(object, frame) }),
+            }
+            (next, before) = (object.saturating_add(1), Some((at, frame)));
+        }
+        runs
+    }
+}
 
 impl TrackConsumer {
-    /// The newest frame up to `end` that is here, complete or not.
+    /// The newest frame up to `end` that is here, complete or not. A session that reads other subgroups than 0 counts
+    /// their complete frames as well.
     pub(crate) fn last_position(&self, end: FramePosition) -> Option<FramePosition> {
-        let state = lock(&self.shared().state);
+        let mut state = lock(&self.shared().state);
         let groups = state.cached.by_sequence();
         let up_to = groups.partition_point(|group| group.sequence() <= end.group);
-        groups.range(..up_to).rev().find_map(|group| {
+        let frame = groups.range(..up_to).rev().find_map(|group| {
             let (sequence, frames) = (group.sequence(), group.begun_frames());
             let last = FramePosition::new(sequence, frames.checked_sub(1)?);
             Some(last.min(end))
-        })
+        });
+        let from = frame.map_or(0, |frame| frame.group);
+        frame.max(self.reads_subgroups().then(|| state.last_apart(from, end)).flatten())
     }
 
     /// Whether this is the last frame of the track.
@@ -31,18 +153,36 @@ impl TrackConsumer {
         lock(&self.shared().state).may_lack(from)
     }
 
-    /// The next group from `from` on, towards `to`, and whether groups that may exist are missing before it, or
-    /// before `to` if there is none.
-    pub(crate) fn next_cached(&self, from: u64, to: u64) -> (Option<GroupConsumer>, bool) {
-        let state = lock(&self.shared().state);
-        let groups = state.cached.by_sequence();
-        let (low, high) = (from.min(to), from.max(to));
-        let first = groups.partition_point(|group| group.sequence() < low);
-        let last = groups.partition_point(|group| group.sequence() <= high);
-        let mut in_range = groups.range(first..last);
-        let is_whole = |group: &&Arc<CachedGroup>| !group.is_broken();
-        let found = if from <= to { in_range.find(is_whole) } else { in_range.rfind(is_whole) };
-        let is_missing = found.is_none_or(|group| group.sequence() != from);
-        (found.cloned().map(GroupConsumer::new), is_missing && state.may_lack(low))
+    /// Whether a session that reads other subgroups finds more of this group than the frames of an application, or fields
+    /// that only the parts of an answer have.
+    pub(crate) fn has_parts(&self, sequence: u64) -> bool {
+        let is_plain = |part: &Part| part.group.form() == GroupForm::Stream;
+        let parts = self.reads_subgroups().then(|| lock(&self.shared().state).parts_of(sequence));
+        parts.is_some_and(|parts| parts.len() > 1 || !parts.iter().all(is_plain))
+    }
+
+    /// The frames of the next group of `range` that has some, from the group `from` on, in the order of the answer. If
+    /// there are none, also whether objects that may exist are missing before the end of the range.
+    pub(crate) fn next_runs(&self, from: u64, range: &FetchRange) -> (VecDeque<FetchedRun>, bool) {
+        let FetchRange { start, end, descending, .. } = *range;
+        let to = if descending { start.group } else { end.group };
+        let mut state = lock(&self.shared().state);
+        let may_lack = state.may_lack(from.min(to));
+        let mut next = Some(from);
+        while let Some(next_from) = next.filter(|at| if descending { *at >= to } else { *at <= to })
+        {
+            let (low, high) = (next_from.min(to), next_from.max(to));
+            let Some(sequence) = state.group_between(low, high, descending) else { break };
+            let first = if sequence == start.group { start.frame } else { 0 };
+            let last = (sequence == end.group).then_some(end.frame);
+            let mut runs = state.runs(sequence, first, last);
+            if let Some(run) = runs.front_mut() {
+                run.gap |= sequence != from;
+                runs.iter_mut().for_each(|run| run.gap &= may_lack);
+                return (runs, false);
+            }
+            next = if descending { sequence.checked_sub(1) } else { sequence.checked_add(1) };
+        }
+        (VecDeque::new(), may_lack)
     }
 }

@@ -24,7 +24,8 @@ use self::lingering::LingeringTracks;
 use self::waiting_requests::{TrackRequestKind, WaitingRequests};
 use crate::census::census;
 use crate::machine::{
-    Action, Command, Config, Datagram, Event, Input, Machine, NetworkPath, Open, Write,
+    Action, Command, Config, Datagram, Event, FetchRange, FramePosition, Input, Machine,
+    NetworkPath, Open, Write,
 };
 use crate::model::base::{ReadyList, SessionId, add, count, impl_debug, set};
 use crate::model::cache::{Cache, TrackConsumer, UpstreamFetch};
@@ -558,8 +559,19 @@ impl Driver {
             Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
-            Event::FetchRequested { request, broadcast, track, priority, sequence, .. } => {
-                let wanted = FetchedGroups::One(sequence);
+            Event::FetchRequested {
+                request,
+                broadcast,
+                track,
+                priority,
+                sequence,
+                first_frame,
+                last_frame,
+                ..
+            } => {
+                let start = FramePosition::new(sequence, first_frame);
+                let end = FramePosition::new(sequence, last_frame.unwrap_or(u64::MAX));
+                let wanted = FetchedGroups::One(FetchRange { start, end, ..FetchRange::default() });
                 let kind = TrackRequestKind::Fetch { priority, wanted };
                 self.requested(request, &broadcast, &track, kind, None);
             }

@@ -172,10 +172,9 @@ impl Driver {
 
     fn serve_track(&mut self, request: RequestKey, track: TrackConsumer, kind: TrackRequestKind) {
         let slot = request.slot();
+        let track = if self.version.is_lite() { track } else { track.with_subgroups() };
         match kind {
             TrackRequestKind::Subscribe(_) => {
-                let is_lite = self.version.is_lite();
-                let track = if is_lite { track } else { track.with_subgroups() };
                 self.outbox.add_serve(request, track, self.serve_waker(request));
                 self.serve_changed(slot);
             }
