@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use smoq::coding::ietf::Draft;
 use smoq::machine::{
-    Announcement, Command, Config, Event, GroupKey, Machine, RequestKey, Subgroup, Token,
+    Announcement, Command, Config, Event, FramePosition, GroupKey, Machine, RequestKey, Subgroup,
+    Token,
 };
 use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
 use smoq::stream::Side;
@@ -91,6 +92,8 @@ struct Line {
     objects: BTreeMap<(u32, Place), Object>,
     streams: BTreeMap<StreamKey, Payloads>,
     keys: BTreeMap<GroupKey, StreamKey>,
+    /// The largest object when a subscription began.
+    largest: BTreeMap<u32, FramePosition>,
 }
 
 impl Line {
@@ -143,6 +146,7 @@ impl Line {
             objects: BTreeMap::new(),
             streams: BTreeMap::new(),
             keys: BTreeMap::new(),
+            largest: BTreeMap::new(),
         };
         line.advance();
         line
@@ -216,6 +220,9 @@ impl Line {
             Event::Payload { group, bytes } => {
                 let (_, frames) = self.streams.get_mut(&self.keys[&group]).expect("it began");
                 frames.last_mut().expect("a frame").extend_from_slice(&bytes);
+            }
+            Event::LargestFrame { subscription, largest } => {
+                self.largest.insert(subscription.slot, largest);
             }
             _ => {}
         }
@@ -305,6 +312,25 @@ fn read(reader: &mut TrackConsumer) -> BTreeMap<u64, Vec<Vec<u8>>> {
         groups.insert(group.sequence(), frames);
     }
     groups
+}
+
+/// D22-7-4-MUST-209: LARGEST_OBJECT may be an object in a datagram, and a status is none.
+#[test]
+fn the_largest_object_may_be_a_datagram() {
+    for version in drafts() {
+        let mut line = Line::new(&[version, version], &link());
+        line.subscribe(0);
+        let mut largest = FramePosition::default();
+        for (slot, ((group, id), object)) in (1..).zip(shapes()) {
+            line.write((group, id), &object);
+            line.advance();
+            if object.status == 0 {
+                largest = FramePosition::new(group, id);
+            }
+            line.subscribe(slot);
+            assert_eq!(line.largest.get(&slot), Some(&largest), "{version}: {group} {id}");
+        }
+    }
 }
 
 /// D22-7-8-MUST-NOT-243, D22-2-1-1-MUST-018: a relay forwards each object in a datagram as a datagram, with its group, its id,
