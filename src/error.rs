@@ -25,6 +25,9 @@ pub enum LimitKind {
     /// [`Limits::broadcast_requests`](crate::Limits::broadcast_requests).
     #[error("requests for broadcasts")]
     BroadcastRequests,
+    /// `smoq_quic::MAX_LEAVING`, of a client that dials again.
+    #[error("sessions that end after GOAWAY")]
+    LeavingSessions,
     /// [`Goaway::MAX_URI`](crate::Goaway::MAX_URI).
     #[error("bytes of a URI")]
     UriBytes,

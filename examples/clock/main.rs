@@ -183,16 +183,17 @@ impl Link {
         Ok(())
     }
 
-    /// Closes the session when everything was sent.
+    /// Closes the sessions when everything was sent. The failure of one cuts off no other.
     async fn end(mut self) -> Result<()> {
         self.reconnecting.stop();
         self.session = None;
+        let mut result = Ok(());
         while let Some(event) = self.reconnecting.next().await {
             if let SessionEvent::Lost { url, end: Err(error), .. } = event {
-                return Err(ended(&url, Err(error)));
+                result = result.and(Err(ended(&url, Err(error))));
             }
         }
-        Ok(())
+        result
     }
 }
 

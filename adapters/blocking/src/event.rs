@@ -100,7 +100,9 @@ pub enum Event {
         pause: Duration,
     },
     /// The peer of a client that dials again sent GOAWAY. The session goes on until it ends by itself, and the next one is
-    /// dialed meanwhile.
+    /// dialed meanwhile. If the peer of that one sends GOAWAY as well, this session is drained. Past
+    /// [`MAX_LEAVING`](smoq_quic::MAX_LEAVING) such sessions the oldest is closed, with
+    /// [`LimitKind::LeavingSessions`](smoq::LimitKind::LeavingSessions). [`Closed`](Self::Closed) reports each end.
     GoingAway {
         /// The client.
         reconnect: ReconnectId,

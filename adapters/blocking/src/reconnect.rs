@@ -1,12 +1,12 @@
 //! Clients that dial again, as part of the endpoint's steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use smoq::{Client, Session};
-use smoq_quic::{Redial, Redialing, Url};
+use smoq::{Client, Error, LimitKind, Session};
+use smoq_quic::{MAX_LEAVING, Redial, Redialing, Url};
 
 use crate::dial_config::DialConfig;
 use crate::endpoint::{Endpoint, LINK, clock};
@@ -26,15 +26,15 @@ pub(crate) struct Links {
     last: u64,
 }
 
-/// A client that dials again. It has an attempt or a session, and a session that is leaving.
+/// A client that dials again. It has an attempt or a session, and sessions that are leaving.
 struct Link {
     redial: Redial,
     client: Client,
     prepare: Box<Prepare>,
     attempt: Option<ConnectionId>,
     current: Option<(ConnectionId, Session)>,
-    /// The session whose peer sent GOAWAY.
-    leaving: Option<(ConnectionId, Session)>,
+    /// The sessions whose peers sent GOAWAY, the oldest first.
+    leaving: VecDeque<(ConnectionId, Session)>,
     timer: Option<Instant>,
     /// Tells of GOAWAY.
     waker: Waker,
@@ -118,10 +118,11 @@ impl Endpoint {
         id
     }
 
-    /// Dials no more, and gives up an attempt. A session that runs goes on; end it by its [`Session`] handle. Nothing
-    /// happens if it was stopped before.
+    /// Dials no more, and gives up an attempt. A session that runs goes on; end it by its [`Session`] handle. Readers of a
+    /// session that was lost wait no longer. Nothing happens if it was stopped before.
     pub fn stop(&mut self, id: ReconnectId) {
-        let Some(link) = self.links.take(id) else { return };
+        let Some(mut link) = self.links.take(id) else { return };
+        link.redial.release();
         self.links.by_connection.retain(|_, of| *of != id);
         if let Some(attempt) = link.attempt {
             self.cancel(attempt);
@@ -198,7 +199,8 @@ impl Endpoint {
             // GOAWAY may have come right before the end.
             self.follow_goaway(now, id, &mut link);
             self.links.by_connection.remove(&connection);
-            if link.leaving.take_if(|(leaving, _)| *leaving == connection).is_some() {
+            if let Some(n) = link.leaving.iter().position(|(leaving, _)| *leaving == connection) {
+                link.leaving.remove(n);
                 link.redial.left(now);
             } else if link.attempt.take_if(|attempt| *attempt == connection).is_some() {
                 pause = Some(link.redial.failed(now));
@@ -229,9 +231,12 @@ impl Endpoint {
         let (redirect, pause) = link.redial.going_away(now, &goaway);
         let (reconnect, id) = (id, *connection);
         self.events.push_back(Event::GoingAway { reconnect, id, goaway, redirect, pause });
-        // At most two sessions: one that was asked to leave earlier is closed.
-        if let Some((_, earlier)) = std::mem::replace(&mut link.leaving, link.current.take()) {
+        if let Some((_, earlier)) = link.leaving.back() {
             earlier.drain();
+        }
+        link.leaving.extend(link.current.take());
+        if link.leaving.len() > MAX_LEAVING {
+            link.leaving[0].1.close(Error::Limit(LimitKind::LeavingSessions));
         }
     }
 }

@@ -7,10 +7,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use smoq::{
-    BroadcastProducer, Client, CloseReason, Error, Goaway, Hop, Origin, OriginProducer, Server,
-    Session, Subscription, TrackConsumer, TrackProducer,
+    BroadcastProducer, Client, CloseReason, Error, Goaway, Hop, LimitKind, Limits, Origin,
+    OriginProducer, Server, Session, Subscription, TrackConsumer, TrackProducer,
 };
-use smoq_blocking::smoq_quic::{Identity, Redial, Redirect, Trust, Url};
+use smoq_blocking::smoq_quic::{Identity, MAX_LEAVING, Redial, Redirect, Trust, Url};
 use smoq_blocking::{Budget, Endpoint, Event, ReconnectId, config};
 
 const MS: Duration = Duration::from_millis(1);
@@ -47,18 +47,25 @@ impl World {
 
     fn listen(&mut self, address: SocketAddr) -> Url {
         let server = Server::new().with_publish(self.origin.consume());
+        self.serve(address, &server)
+    }
+
+    fn serve(&mut self, address: SocketAddr, server: &Server) -> Url {
         let tls = config::server(&self.identity, server.versions()).unwrap();
-        let endpoint = Endpoint::bind(address, tls, &server).unwrap();
+        let endpoint = Endpoint::bind(address, tls, server).unwrap();
         let url = url(endpoint.local_addr().unwrap());
         self.servers.push(endpoint);
         url
     }
 
     fn reconnect(&mut self, redial: Redial) -> ReconnectId {
-        let client = Client::new().with_consume(self.seen.clone());
+        self.reconnect_as(redial, &Client::new().with_consume(self.seen.clone()))
+    }
+
+    fn reconnect_as(&mut self, redial: Redial, client: &Client) -> ReconnectId {
         let (trust, versions) =
             (Trust::from(self.identity.fingerprint()), client.versions().clone());
-        self.net.reconnect(redial, &client, move |url| {
+        self.net.reconnect(redial, client, move |url| {
             let address = format!("{}:{}", url.host(), url.port()).parse()?;
             let mut tls = config::client_for(url, &trust, &versions)?;
             // QUIC forgets a connection sooner.
@@ -210,6 +217,117 @@ fn a_redirect_is_followed_if_the_application_allows_it() {
     }
 }
 
+impl World {
+    /// Reads the track of a client up to the beginning of a group, in the origin of its server.
+    fn reader_of(&mut self, taken: &OriginProducer) -> TrackConsumer {
+        let up = self.until(|_| taken.consume().broadcast("up"));
+        let mut reader = up.subscribe_track("video", Subscription::default()).unwrap();
+        self.until(|_| match reader.try_recv_group() {
+            Poll::Ready(group) => group.unwrap(),
+            Poll::Pending => None,
+        });
+        reader
+    }
+}
+
+/// The reader of the first session can't move. When the second one is asked to leave, the first is drained: all that it
+/// owes is still sent.
+#[test]
+fn an_older_session_that_leaves_is_drained() {
+    let mut world = World::new();
+    let taken = Origin::default().produce();
+    let first = world.serve(loopback(), &Server::new().with_consume(taken.clone()));
+    let (second, third) = (world.listen(loopback()), world.listen(loopback()));
+    let own = Origin::default().produce();
+    let mut up = own.create_broadcast("up").unwrap();
+    let mut track = up.create_track("video").unwrap();
+    track.write_frame(0, "first").unwrap();
+    let client = Client::new().with_consume(world.seen.clone()).with_publish(own.consume());
+    let redial = Redial::new(first.clone()).pauses(MS, 20 * MS).lasting(Duration::ZERO);
+    world.reconnect_as(redial.follow(|_| true), &client);
+    let Event::Dialing { id: near, .. } = world.next() else { panic!("no attempt") };
+    assert!(matches!(world.next(), Event::Connected { id, .. } if id == near));
+    let mut reader = world.reader_of(&taken);
+    let leaving = world.session(0);
+    leaving.go_away(Goaway::default().timeout(HOUR).uri(second.to_string())).unwrap();
+    assert!(matches!(world.next(), Event::GoingAway { id, .. } if id == near));
+    let Event::Dialing { id: far, url, .. } = world.next() else { panic!("no attempt") };
+    assert_eq!(url, second);
+    assert!(matches!(world.next(), Event::Connected { id, .. } if id == far));
+    assert!(!leaving.is_closed());
+
+    let big = vec![7; 1 << 20];
+    track.write_frame(1, big.clone()).unwrap();
+    let session = world.session(1);
+    session.go_away(Goaway::default().uri(third.to_string())).unwrap();
+    let (mut lost, mut connected) = (Vec::new(), false);
+    while lost.len() < 2 || !connected {
+        match world.next() {
+            Event::Closed { id, reason: CloseReason::Clean } => lost.push(id),
+            Event::Connected { .. } => connected = true,
+            Event::GoingAway { id, .. } => assert_eq!(id, far),
+            Event::Dialing { url, .. } => assert_eq!(url, third),
+            other => panic!("{other:?}"),
+        }
+    }
+    lost.sort();
+    let mut expected = [near, far];
+    expected.sort();
+    assert_eq!(lost, expected);
+    let frame = world.until(|_| match reader.try_read_frame() {
+        Poll::Ready(frame) => Some(frame.unwrap().expect("a frame")),
+        Poll::Pending => None,
+    });
+    assert_eq!(frame.payload(), big);
+    assert!(leaving.is_closed());
+}
+
+/// The peers read nothing, so that no session ends in time. Past the bound the oldest is closed.
+#[test]
+fn sessions_that_leave_are_bounded_and_each_end_is_told() {
+    let mut world = World::new();
+    let own = Origin::default().produce();
+    let mut up = own.create_broadcast("up").unwrap();
+    let mut track = up.create_track("video").unwrap();
+    // More than QUIC takes for a peer that does not read.
+    track.write_frame(0, vec![7; 8 << 20]).unwrap();
+    let mut limits = Limits::default();
+    limits.close_timeout = HOUR;
+    let client = Client::new().with_publish(own.consume()).with_limits(limits);
+    let serve = |world: &mut World| {
+        let taken = Origin::default().produce();
+        (world.serve(loopback(), &Server::new().with_consume(taken.clone())), taken)
+    };
+    let (near, mut taken) = serve(&mut world);
+    let redial = Redial::new(near).pauses(MS, 20 * MS).lasting(Duration::ZERO);
+    world.reconnect_as(redial.follow(|_| true), &client);
+    let (mut silent, mut leaving, mut lost) = (Vec::new(), Vec::<(_, Session)>::new(), 0);
+    while lost < 3 {
+        match world.next() {
+            Event::Connected { id, session, .. } => {
+                let reader = world.reader_of(&taken);
+                let there = world.session(0);
+                let next;
+                (next, taken) = serve(&mut world);
+                there.go_away(Goaway::default().timeout(HOUR).uri(next.to_string())).unwrap();
+                leaving.push((id, session));
+                let going = world.next();
+                assert!(matches!(going, Event::GoingAway { id: of, .. } if of == id), "{going:?}");
+                silent.push((world.servers.remove(0), there, reader));
+            }
+            Event::Closed { id, reason } => {
+                assert_eq!(reason, CloseReason::Error(Error::Limit(LimitKind::LeavingSessions)));
+                assert_eq!(id, leaving[lost].0);
+                lost += 1;
+                assert!(leaving.len() >= MAX_LEAVING + lost);
+            }
+            Event::Dialing { .. } => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(leaving[lost..].iter().rev().take(MAX_LEAVING).all(|(_, it)| !it.is_closed()));
+    }
+}
+
 /// Each session is closed with UNAUTHORIZED.
 #[test]
 fn a_server_that_refuses_is_asked_ever_less_often() {
@@ -275,6 +393,27 @@ fn waiting_and_dialing_can_be_stopped() {
     });
     assert_eq!(end, Some(Error::SessionClosed), "nobody waits for a session that will not come");
     assert!(world.net.poll_event().is_none());
+}
+
+/// The client is stopped while its reader waits for the next session.
+#[test]
+fn readers_that_wait_learn_of_a_stop() {
+    let mut world = World::new();
+    let near = world.listen(loopback());
+    let id = world.reconnect(Redial::new(near).pauses(HOUR, HOUR).hold(HOUR));
+    let (_, session) = world.connected();
+    let mut reader = world.reader();
+    world.servers.clear();
+    assert!(matches!(world.next(), Event::Closed { .. }));
+    assert!(matches!(world.next(), Event::Waiting { .. }));
+    assert!(reader.try_recv_group().is_pending());
+    world.net.stop(id);
+    let end = world.until(|_| match reader.try_recv_group() {
+        Poll::Ready(end) => Some(end.err()),
+        Poll::Pending => None,
+    });
+    assert_eq!(end, Some(Error::SessionClosed));
+    drop(session);
 }
 
 /// Attempts that the server refuses, and attempts that the application can't make.

@@ -30,7 +30,7 @@ pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use identity::Identity;
 pub use quinn_proto;
 pub use race::{ATTEMPT_DELAY, Race, Unreachable};
-pub use redial::{Redial, Redialing, Redirect};
+pub use redial::{MAX_LEAVING, Redial, Redialing, Redirect};
 pub use rustls;
 use rustls::pki_types::pem;
 pub use send_window::{SendWindow, Sent};

@@ -10,6 +10,13 @@ use smoq::{Client, Goaway, Retained};
 
 use crate::Url;
 
+/// Sessions of a client that end after GOAWAY, at most: 8.
+///
+/// The latest of them goes on until it ends by itself. When the next one receives GOAWAY, it is
+/// [drained](smoq::Session::drain). When there is one more than these, the oldest is closed at once, and reported with
+/// [`LimitKind::LeavingSessions`](smoq::LimitKind::LeavingSessions).
+pub const MAX_LEAVING: usize = 8;
+
 /// Decides where a client dials, and when it dials again: the policy of `smoq_quinn::reconnect` and
 /// `smoq_blocking::Endpoint::reconnect`.
 ///
@@ -21,6 +28,7 @@ use crate::Url;
 ///   server lose it at the same time.
 /// - **After GOAWAY** the client dials while the old session goes on: the URL that the server names, if the application
 ///   [allows it](Self::follow), otherwise the same one. A URL of a server is used until it fails or its session ends.
+///   [Several](MAX_LEAVING) sessions may end at a time.
 /// - **Readers wait across the gap** for a session with the same content, [this long](Self::hold); see
 ///   [`Retained`].
 ///

@@ -1,5 +1,6 @@
 //! A client that dials again.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn, ready};
 use std::io;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use smoq::{Client, Error, Goaway, Session};
-use smoq_quic::{Redial, Redialing, Redirect, Url};
+use smoq::{Client, Error, Goaway, LimitKind, Session};
+use smoq_quic::{MAX_LEAVING, Redial, Redialing, Redirect, Url};
 
 use crate::endpoint::default_runtime;
 
@@ -38,13 +39,15 @@ pub enum SessionEvent<U, E> {
     Lost {
         /// The URL of the session.
         url: U,
-        /// `Ok` if one of the sides closed it without an error.
+        /// `Ok` if one of the sides closed it without an error. [`LimitKind::LeavingSessions`]: it was the oldest of more
+        /// than [`MAX_LEAVING`] sessions whose peers had sent GOAWAY.
         end: Result<(), Error>,
         /// The pause before the next attempt. `None` if there is none because of this end: the peer had sent GOAWAY, or
         /// [`Reconnecting::stop`] was called.
         pause: Option<Duration>,
     },
-    /// The peer sent GOAWAY. The session goes on until it ends by itself, and the next one is dialed meanwhile.
+    /// The peer sent GOAWAY. The session goes on until it ends by itself, and the next one is dialed meanwhile. If the peer
+    /// of that one sends GOAWAY as well, this session is drained. [`Lost`](Self::Lost) reports its end in any case.
     GoingAway {
         /// The URL of the session.
         url: U,
@@ -146,8 +149,8 @@ type Attempt<E> = Pin<Box<dyn Future<Output = Result<(Session, Driven), E>> + Se
 pub struct Reconnecting<U = Url, E = Error> {
     attempt: Option<Attempt<E>>,
     current: Option<Running<U>>,
-    /// The session whose peer sent GOAWAY.
-    leaving: Option<Running<U>>,
+    /// The sessions whose peers sent GOAWAY, the oldest first.
+    leaving: VecDeque<Running<U>>,
     /// `None` after [`stop`](Self::stop).
     dial: Option<Box<dyn FnMut(U) -> Attempt<E> + Send>>,
     redial: Redial<U>,
@@ -169,12 +172,13 @@ impl<U: Clone + FromStr, E> Reconnecting<U, E> {
     }
 
     /// Dials no more, and gives up an attempt. A session that runs goes on: drain it by its handle, or drop all handles,
-    /// and poll [`next`](Self::next) to its end.
+    /// and poll [`next`](Self::next) to its end. Readers of a session that was lost wait no longer.
     pub fn stop(&mut self) {
         (self.dial, self.attempt) = (None, None);
-        for running in [&mut self.current, &mut self.leaving].into_iter().flatten() {
+        for running in self.leaving.iter_mut().chain(&mut self.current) {
             running.session = None;
         }
+        self.redial.release();
     }
 
     /// As [`next`](Self::next), for a task that polls.
@@ -184,7 +188,7 @@ impl<U: Clone + FromStr, E> Reconnecting<U, E> {
                 return Poll::Ready(Some(event));
             }
             let Some(dial) = &mut self.dial else {
-                let is_over = self.current.is_none() && self.leaving.is_none();
+                let is_over = self.current.is_none() && self.leaving.is_empty();
                 return if is_over { Poll::Ready(None) } else { Poll::Pending };
             };
             let now = self.runtime.now();
@@ -235,13 +239,14 @@ impl<U: Clone + FromStr, E> Reconnecting<U, E> {
     }
 
     fn poll_sessions(&mut self, cx: &mut Context<'_>) -> Option<SessionEvent<U, E>> {
-        if let Some(leaving) = &mut self.leaving {
-            if let Poll::Ready(end) = leaving.driving.as_mut().poll(cx) {
-                let url = self.leaving.take()?.url;
-                self.redial.left(self.runtime.now());
-                self.pause_unless_stopped(Duration::ZERO);
-                return Some(SessionEvent::Lost { url, end, pause: None });
+        for n in 0..self.leaving.len() {
+            if let Poll::Ready(end) = self.leaving[n].driving.as_mut().poll(cx) {
+                return Some(self.left(n, end));
             }
+        }
+        if self.leaving.len() > MAX_LEAVING {
+            // It was closed, and is dropped now, whatever it still waits for.
+            return Some(self.left(0, Err(Error::Limit(LimitKind::LeavingSessions))));
         }
         let current = self.current.as_mut()?;
         let end = current.driving.as_mut().poll(cx);
@@ -253,8 +258,15 @@ impl<U: Clone + FromStr, E> Reconnecting<U, E> {
                 current.driving = Box::pin(ready(end));
             }
             let url = current.url.clone();
-            // At most two sessions: one that was asked to leave earlier is closed.
-            self.leaving = self.current.take();
+            if let Some(Running { session: Some(earlier), .. }) = self.leaving.back() {
+                earlier.drain();
+            }
+            self.leaving.extend(self.current.take());
+            if self.leaving.len() > MAX_LEAVING {
+                if let Some(oldest) = &self.leaving[0].session {
+                    oldest.close(Error::Limit(LimitKind::LeavingSessions));
+                }
+            }
             let (redirect, pause) = self.redial.going_away(self.runtime.now(), &goaway);
             return Some(SessionEvent::GoingAway { url, goaway, redirect, pause });
         }
@@ -262,6 +274,14 @@ impl<U: Clone + FromStr, E> Reconnecting<U, E> {
         let url = self.current.take()?.url;
         let pause = self.redial.lost(self.runtime.now());
         Some(SessionEvent::Lost { url, end, pause: self.pause_unless_stopped(pause) })
+    }
+
+    /// A session whose peer had sent GOAWAY is over.
+    fn left(&mut self, n: usize, end: Result<(), Error>) -> SessionEvent<U, E> {
+        let url = self.leaving.remove(n).expect("it is leaving").url;
+        self.redial.left(self.runtime.now());
+        self.pause_unless_stopped(Duration::ZERO);
+        SessionEvent::Lost { url, end, pause: None }
     }
 
     /// Readers do not wait for a session that will not come.

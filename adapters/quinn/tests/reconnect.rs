@@ -6,10 +6,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smoq::{
-    Client, Error, Goaway, Hop, Origin, OriginProducer, Server, Session, Subscription,
-    TrackConsumer, TrackProducer,
+    Client, Error, Goaway, Hop, LimitKind, Limits, Origin, OriginProducer, Server, Session,
+    Subscription, TrackConsumer, TrackProducer,
 };
-use smoq_quinn::smoq_quic::{Identity, Redial, Redirect, Trust, Url};
+use smoq_quinn::smoq_quic::{Identity, MAX_LEAVING, Redial, Redirect, Trust, Url};
 use smoq_quinn::{ConnectionDriver, Reconnecting, SessionEvent, config, dial, listen};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -270,6 +270,137 @@ fn other_redirects_lead_to_the_same_server() {
     });
 }
 
+/// A server that reads what its clients publish. It drives a session only as long as the test wants it.
+struct Reading {
+    endpoint: quinn::Endpoint,
+    url: Url,
+}
+
+impl Reading {
+    fn new(identity: &Identity) -> Self {
+        let tls = config::server(identity, Server::new().versions()).unwrap();
+        let (endpoint, _) = listen(loopback(), tls).unwrap();
+        let url = url(endpoint.local_addr().unwrap());
+        Self { endpoint, url }
+    }
+
+    /// Accepts a client, and reads its track up to the beginning of a group.
+    async fn reader(&self) -> (Session, ConnectionDriver, TrackConsumer) {
+        let taken = Origin::default().produce();
+        let server = Server::new().with_consume(taken.clone());
+        let connection = self.endpoint.accept().await.unwrap().await.unwrap();
+        let (session, mut driving) = smoq_quinn::accept(connection, &server).await.unwrap();
+        let reader = async {
+            let up = taken.consume().announced_broadcast("up").await.unwrap();
+            let mut reader = up.subscribe_track("video", Subscription::default()).unwrap();
+            reader.recv_group().await.unwrap().expect("a group");
+            reader
+        };
+        let reader = tokio::select! {
+            reader = reader => reader,
+            end = &mut driving => panic!("{end:?}"),
+        };
+        (session, driving, reader)
+    }
+}
+
+/// The reader of the first session can't move. When the second one is asked to leave, the first is drained: all that it
+/// owes is still sent.
+#[test]
+fn an_older_session_that_leaves_is_drained() {
+    on_tokio(async {
+        let world = World::new();
+        let (first, second, third) = (
+            Reading::new(&world.identity),
+            Serving::start(&world.identity, loopback(), &world.origin).await,
+            Serving::start(&world.identity, loopback(), &world.origin).await,
+        );
+        let mut second = second;
+        let own = Origin::default().produce();
+        let mut up = own.create_broadcast("up").unwrap();
+        let mut track = up.create_track("video").unwrap();
+        track.write_frame(0, "first").unwrap();
+        let client = world.client.clone().with_publish(own.consume());
+        let redial = Redial::new(first.url.clone()).pauses(MS, 20 * MS).lasting(Duration::ZERO);
+        let redial = redial.follow(|_| true);
+        let mut dialing = Dialing::start(redial, &client, &world.identity);
+        let (leaving, driving, mut reader) = first.reader().await;
+        assert_eq!(dialing.connected().await.0, first.url);
+        let driving = tokio::spawn(driving);
+        leaving
+            .go_away(Goaway::default().timeout(HOUR).uri(url(second.address).to_string()))
+            .unwrap();
+        assert!(matches!(dialing.next().await, SessionEvent::GoingAway { .. }));
+        assert_eq!(dialing.connected().await.0, url(second.address));
+        assert!(!leaving.is_closed());
+
+        let big = vec![7; 1 << 20];
+        track.write_frame(1, big.clone()).unwrap();
+        let session = second.sessions.recv().await.unwrap();
+        session.go_away(Goaway::default().uri(url(third.address).to_string())).unwrap();
+        let (mut lost, mut connected) = (Vec::new(), false);
+        while lost.len() < 2 || !connected {
+            match dialing.next().await {
+                SessionEvent::Lost { url, end: Ok(()), pause: None } => lost.push(url),
+                SessionEvent::Connected { url: there, .. } => {
+                    assert_eq!(there, url(third.address));
+                    connected = true;
+                }
+                SessionEvent::GoingAway { url: there, .. } => {
+                    assert_eq!(there, url(second.address));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        lost.sort_by_key(|lost| *lost != first.url);
+        assert_eq!(lost, [first.url.clone(), url(second.address)]);
+        assert_eq!(reader.read_frame().await.unwrap().unwrap().payload(), big);
+        driving.await.unwrap().unwrap();
+    });
+}
+
+/// The peers read nothing, so that no session ends in time. Past the bound the oldest is closed.
+#[test]
+fn sessions_that_leave_are_bounded_and_each_end_is_told() {
+    on_tokio(async {
+        let world = World::new();
+        let near = Reading::new(&world.identity);
+        let own = Origin::default().produce();
+        let mut up = own.create_broadcast("up").unwrap();
+        let mut track = up.create_track("video").unwrap();
+        // More than QUIC takes for a peer that does not read.
+        track.write_frame(0, vec![7; 8 << 20]).unwrap();
+        let mut limits = Limits::default();
+        limits.close_timeout = HOUR;
+        let client = Client::new().with_publish(own.consume()).with_limits(limits);
+        let redial = Redial::new(near.url.clone()).pauses(MS, 20 * MS).lasting(Duration::ZERO);
+        let mut dialing = Dialing::start(redial, &client, &world.identity);
+        let (mut silent, mut handles, mut lost) = (Vec::new(), Vec::new(), 0);
+        for n in 0..MAX_LEAVING + 3 {
+            let (session, mut driving, reader) = near.reader().await;
+            handles.push(dialing.connected().await.1);
+            session.go_away(Goaway::default().timeout(HOUR)).unwrap();
+            let going = tokio::select! {
+                event = dialing.next() => event,
+                end = &mut driving => panic!("{end:?}"),
+            };
+            assert!(matches!(going, SessionEvent::GoingAway { .. }), "{going:?}");
+            silent.push((session, driving, reader));
+            if n >= MAX_LEAVING {
+                match dialing.next().await {
+                    SessionEvent::Lost { end: Err(error), pause: None, .. } => {
+                        assert_eq!(error, Error::Limit(LimitKind::LeavingSessions));
+                    }
+                    other => panic!("{other:?}"),
+                }
+                assert!(handles[lost].is_closed());
+                lost += 1;
+            }
+            assert!(handles[lost..].iter().all(|handle| !handle.is_closed()), "{n}");
+        }
+    });
+}
+
 /// Each session is closed with UNAUTHORIZED.
 #[test]
 fn a_server_that_refuses_is_asked_ever_less_often() {
@@ -354,6 +485,28 @@ fn waiting_and_dialing_can_be_cancelled() {
             "{end:?}"
         );
         // Nobody waits for a session that will not come.
+        assert_eq!(reader.recv_group().await.err(), Some(Error::SessionClosed));
+        assert!(reconnecting.next().await.is_none());
+    });
+}
+
+/// The client is stopped while its reader waits for the next session.
+#[test]
+fn readers_that_wait_learn_of_a_stop() {
+    on_tokio(async {
+        let world = World::new();
+        let serving = Serving::start(&world.identity, loopback(), &world.origin).await;
+        let redial = Redial::new(url(serving.address)).pauses(HOUR, HOUR).hold(HOUR);
+        let mut reconnecting = begin(redial, &world.client, &world.identity);
+        assert!(matches!(reconnecting.next().await, Some(SessionEvent::Connected { .. })));
+        let mut reader = tokio::select! {
+            reader = world.reader() => reader,
+            event = reconnecting.next() => panic!("{event:?}"),
+        };
+        let (_, lost) = tokio::join!(serving.end(), reconnecting.next());
+        assert!(matches!(lost, Some(SessionEvent::Lost { pause: Some(_), .. })), "{lost:?}");
+        assert!(reader.try_recv_group().is_pending());
+        reconnecting.stop();
         assert_eq!(reader.recv_group().await.err(), Some(Error::SessionClosed));
         assert!(reconnecting.next().await.is_none());
     });

@@ -444,6 +444,7 @@ enums! {
         13 Requests,
         14 PeerRequests,
         15 Subscriptions,
+        16 LeavingSessions,
     }
     Error {
         0 App(code),
