@@ -186,7 +186,8 @@ impl Connection {
         [self.quic.poll_timeout(), moq, closing, lost, http].into_iter().flatten().min()
     }
 
-    /// Does part of the work that is ready. *All* events of QUIC are handled before the first byte is chosen for
+    /// Does part of the work that is ready. Deadlines count up to the time [up to which](Socket::heard) the socket was read.
+    /// *All* events of QUIC are handled before the first byte is chosen for
     /// sending, because quinn reports writable streams in no useful order: answering each report at once
     /// would send in that order and not by priority.
     pub(crate) fn turn(
@@ -196,19 +197,20 @@ impl Connection {
         socket: &mut Socket,
         events: &mut VecDeque<Event>,
     ) -> Turn {
-        let mut turn = Turn::default();
+        let (mut turn, heard) = (Turn::default(), socket.heard());
         if let Some(due) = self.quic.poll_timeout().filter(|at| *at <= now) {
-            self.quic.handle_timeout(now);
+            // Packets are due by the clock, whatever the peer has sent.
+            self.quic.handle_timeout(heard);
             self.due.get_or_insert(due);
         }
         self.inputs(now, events, &mut turn);
-        self.follow_http(now, events, &mut turn);
+        self.follow_http(now, heard, events, &mut turn);
         self.outputs(now, &mut turn);
         self.requested(events);
         if let Some(Moq { driver, clock, .. }) = &mut self.moq {
-            turn.again |= driver.end_turn(clock.instant(now), turn.again);
+            turn.again |= driver.end_turn(clock.instant(heard), turn.again);
         }
-        self.endings(now, events, &mut turn);
+        self.endings(now, heard, events, &mut turn);
         self.packets(now, socket, &mut turn);
         // Connection ids that are requested or retired. The answer may have packets to send.
         let handle = self.handle;
@@ -510,7 +512,13 @@ impl Connection {
     }
 
     /// Ends the session after QUIC, and QUIC after the session, without cutting anything off.
-    fn endings(&mut self, now: Instant, events: &mut VecDeque<Event>, turn: &mut Turn) {
+    fn endings(
+        &mut self,
+        now: Instant,
+        heard: Instant,
+        events: &mut VecDeque<Event>,
+        turn: &mut Turn,
+    ) {
         let Some(moq) = &mut self.moq else { return };
         // While there is work, received data may still be unread.
         if let Some((error, _)) = self.lost.take_if(|(_, until)| !turn.again || *until <= now) {
@@ -519,7 +527,7 @@ impl Connection {
         }
         if let Some(closing) = self.closing.take() {
             let is_closed = self.quic.is_closed();
-            let is_late = closing.until <= now;
+            let is_late = closing.until <= heard;
             let is_over = match closing.waits_for {
                 WaitsFor::Everything => self.sending.is_delivered(&mut self.quic),
                 // QUIC acknowledges what the peer has not read yet. When it has, it ends its half as well

@@ -187,7 +187,7 @@ impl Endpoint {
     /// The address can't be used.
     pub fn new(local: SocketAddr) -> io::Result<Self> {
         let (socket, buffers) = smoq_quic::bind(local)?;
-        Self::of(Socket::new(socket, buffers)?, EndpointConfig::default())
+        Self::of(Socket::new(socket, buffers, clock())?, EndpointConfig::default())
     }
 
     /// Takes one of the sockets that share a port: each belongs to a thread with an endpoint of its own. It neither
@@ -217,7 +217,7 @@ impl Endpoint {
     /// The system can't wait for the socket.
     pub fn from_worker(worker: WorkerSocket) -> io::Result<Self> {
         let config = worker.endpoint_config();
-        Self::of(Socket::new(worker.socket, worker.buffers)?, config)
+        Self::of(Socket::new(worker.socket, worker.buffers, clock())?, config)
     }
 
     fn of(mut socket: Socket, config: EndpointConfig) -> io::Result<Self> {
@@ -411,6 +411,10 @@ impl Endpoint {
 
     /// Does what is ready, at most `budget` of it, and never waits. Connections where nothing happens cost nothing.
     ///
+    /// A program may pause its steps, for example while it loads a level. Deadlines count only when everything that came in
+    /// the meantime was read, in this step or the next ones. So a pause of 10 s
+    /// ([`IDLE_TIMEOUT`](crate::config::IDLE_TIMEOUT)) or a few more loses no peer that has not given up this side.
+    ///
     /// # Errors
     ///
     /// The socket can't be read any more. An error of one connection is an [`Event`] instead.
@@ -543,19 +547,25 @@ impl Endpoint {
         if !std::mem::replace(&mut self.receiving, true) {
             self.ready.push_back(Job::Receive);
         }
+        self.take_woken();
+        #[cfg(feature = "websocket")]
+        self.collect_web_sockets(now)?;
+        Ok(())
+    }
+
+    /// Queues what is due. Deadlines count for the time up to which the socket was read: after a stall of this process the
+    /// packets of peers that are alive still wait there.
+    fn deadlines(&mut self) {
+        let heard = self.socket.heard();
         while let Some((at, slot)) = self.timers.first().copied() {
-            if at > now {
+            if at > heard {
                 break;
             }
             self.set_timer(slot, None);
             self.queue(slot);
         }
-        self.attempt_due(now);
-        self.take_woken();
-        self.links_due(now);
-        #[cfg(feature = "websocket")]
-        self.collect_web_sockets(now)?;
-        Ok(())
+        self.attempt_due(heard);
+        self.links_due(heard);
     }
 
     fn take_woken(&mut self) {
@@ -574,7 +584,8 @@ impl Endpoint {
     fn receive(&mut self, now: Instant) -> io::Result<usize> {
         self.receiving = false;
         for items in 0..DATAGRAMS {
-            let Some(Datagram { remote, local_ip, ecn, bytes }) = self.socket.receive()? else {
+            let Some(Datagram { remote, local_ip, ecn, bytes }) = self.socket.receive(now)? else {
+                self.deadlines();
                 return Ok(items);
             };
             let mut answer = Vec::new();
@@ -590,6 +601,7 @@ impl Endpoint {
                 None => {}
             }
         }
+        self.deadlines();
         // There may be more, after the turns of the connections that have data now.
         self.receiving = true;
         self.ready.push_back(Job::Receive);

@@ -113,10 +113,11 @@ impl Connection {
     pub(crate) fn follow_http(
         &mut self,
         now: Instant,
+        heard: Instant,
         events: &mut VecDeque<Event>,
         turn: &mut Turn,
     ) {
-        if self.http.as_ref().is_some_and(|http| http.until <= now) && self.role.is_some() {
+        if self.http.as_ref().is_some_and(|http| http.until <= heard) && self.role.is_some() {
             let code = self.carrier().close_code(smoq::Error::Timeout.session_code());
             self.fail(now, code, "no session in time", DialError::Timeout, events);
         }

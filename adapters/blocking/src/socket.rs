@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
@@ -16,6 +17,9 @@ const MESSAGE: usize = 64 << 10;
 /// with its headers, before it splits them.
 const SEND_BYTES: usize = 63 << 10;
 
+/// What the system's queue counts for a message, at least.
+const LEAST: usize = 512;
+
 /// Decides for each datagram that arrives whether it is kept.
 pub(crate) type Filter = Box<dyn FnMut(&[u8]) -> bool + Send>;
 
@@ -26,6 +30,7 @@ pub(crate) struct Socket {
     offload: UdpSocketState,
     scratch: Box<[u8]>,
     inbox: VecDeque<(RecvMeta, BytesMut)>,
+    heard: Heard,
     outgoing: Vec<u8>,
     stuck: Option<Transmit>,
     buffers: Buffers,
@@ -33,6 +38,15 @@ pub(crate) struct Socket {
     /// How often it is to pretend that it is full.
     #[cfg(test)]
     pub(crate) refusals: usize,
+}
+
+/// How far the socket was read. A socket that is never empty is read up to some time as well: the system's queue holds no
+/// more than its buffer.
+struct Heard {
+    /// Everything that arrived before this time was passed on.
+    until: Instant,
+    /// Everything that arrived before this time is taken from the system after that many further bytes.
+    next: (Instant, usize),
 }
 
 /// One datagram that arrived.
@@ -44,7 +58,7 @@ pub(crate) struct Datagram {
 }
 
 impl Socket {
-    pub(crate) fn new(socket: UdpSocket, buffers: Buffers) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket, buffers: Buffers, now: Instant) -> io::Result<Self> {
         // Sets it non-blocking as well.
         let offload = UdpSocketState::new((&socket).into())?;
         Ok(Self {
@@ -52,6 +66,7 @@ impl Socket {
             offload,
             scratch: vec![0; BATCH * MESSAGE].into(),
             inbox: VecDeque::new(),
+            heard: Heard { until: now, next: (now, 0) },
             outgoing: Vec::new(),
             stuck: None,
             buffers,
@@ -79,13 +94,24 @@ impl Socket {
         &mut self.io
     }
 
+    /// Everything that arrived before this time was received. After a stall of this process it is the time before the stall
+    /// until the rest was received as well.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard.until
+    }
+
     /// The next datagram; `None` when the socket has no more.
-    pub(crate) fn receive(&mut self) -> io::Result<Option<Datagram>> {
+    pub(crate) fn receive(&mut self, now: Instant) -> io::Result<Option<Datagram>> {
         loop {
             let Some((meta, message)) = self.inbox.front_mut() else {
+                if let (until, 0) = self.heard.next {
+                    // Linux reports half of what the queue may hold.
+                    self.heard = Heard { until, next: (now, 2 * self.buffers.receive + MESSAGE) };
+                }
                 if self.refill()? {
                     continue;
                 }
+                self.heard = Heard { until: now, next: (now, 0) };
                 return Ok(None);
             };
             let (meta, stride) = (*meta, meta.stride.min(message.len()));
@@ -122,6 +148,8 @@ impl Socket {
             Err(e) => return Err(e),
         };
         for (meta, slice) in metas.iter().zip(&slices).take(count) {
+            let (_, left) = &mut self.heard.next;
+            *left = left.saturating_sub(meta.len.max(LEAST));
             self.inbox.push_back((*meta, BytesMut::from(&slice[..meta.len])));
         }
         Ok(true)

@@ -227,16 +227,20 @@ impl Endpoint {
         if self.web_sockets.retry.take_if(|at| *at <= now).is_some() {
             self.ready.push_back(Job::Accept);
         }
-        let handshakes = &mut self.web_sockets.handshakes;
-        while handshakes.first_entry().is_some_and(|oldest| oldest.get().until() <= now) {
-            handshakes.pop_first();
+        // A last turn of those that are late: after a stall of this process what they wait for may be there.
+        while let Some(oldest) = self.web_sockets.handshakes.first_entry() {
+            if oldest.get().until() > now {
+                break;
+            }
+            let (serial, handshake) = oldest.remove_entry();
+            self.handshake_turn(now, serial, handshake);
         }
         while let Some(oldest) = self.web_sockets.dials.first_entry() {
             if oldest.get().handshake.until() > now {
                 break;
             }
-            let (serial, Dial { attempt, .. }) = oldest.remove_entry();
-            self.dial_failed(now, serial, attempt, DialError::Timeout);
+            let (serial, dial) = oldest.remove_entry();
+            self.dial_turn(now, serial, dial);
         }
         while let Some((at, serial)) = self.web_sockets.timers.first().copied() {
             if at > now {
@@ -349,14 +353,14 @@ impl Endpoint {
                 self.open += 1;
                 self.begin_session(now, serial, ConnectionId { slot: SLOT, serial }, upgrade, role);
             }
-            Ok(Progress::Later(later)) => {
+            Ok(Progress::Later(later)) if later.until() > now => {
                 if later.stream.has_read_all() {
                     self.ready.push_back(Job::WebSocket(serial));
                 }
                 self.web_sockets.handshakes.insert(serial, later);
                 return;
             }
-            Ok(Progress::Done(_)) | Err(_) => {}
+            Ok(Progress::Done(_) | Progress::Later(_)) | Err(_) => {}
         }
         if self.web_sockets.retry.take().is_some() {
             self.ready.push_back(Job::Accept);
@@ -369,6 +373,9 @@ impl Endpoint {
             Ok(Progress::Done((upgrade, client))) => {
                 self.reached(now, attempt.host, ConnectionId { slot: SLOT, serial });
                 self.begin_session(now, serial, attempt.host, upgrade, Role::Client(client));
+            }
+            Ok(Progress::Later(late)) if late.handshake.until() <= now => {
+                self.dial_failed(now, serial, attempt, DialError::Timeout);
             }
             Ok(Progress::Later(later)) => {
                 if later.handshake.stream.has_read_all() {

@@ -10,6 +10,8 @@ use std::task::Poll;
 use quinn::{ClientConfig, Connecting, Connection, Endpoint, EndpointConfig, ServerConfig};
 use smoq_quic::{Buffers, Race, WorkerSocket};
 
+use crate::read_first::ReadFirst;
+
 /// Why one address could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +107,7 @@ pub fn listen_on_in(
     config: ServerConfig,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<Endpoint> {
+    let runtime = ReadFirst::new(runtime);
     Endpoint::new(worker.endpoint_config(), Some(config), worker.socket, runtime)
 }
 
@@ -246,6 +249,7 @@ fn bind(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<(Endpoint, Buffers)> {
     let (socket, buffers) = smoq_quic::bind(local)?;
+    let runtime = ReadFirst::new(runtime);
     let endpoint = Endpoint::new(EndpointConfig::default(), config, socket, runtime)?;
     Ok((endpoint, buffers))
 }

@@ -24,12 +24,15 @@
 //!
 //! [`reconnect`] keeps a client connected. Connections of any [`quinn::Endpoint`] will do. [`dial`] tries all addresses
 //! of a host, [`listen`] opens a socket whose buffers hold bursts of clients, and [`listen_on`] takes one of several
-//! sockets that share a port, for one thread each.
+//! sockets that share a port, for one thread each. After a stall of the process (a debugger, a laptop that slept, a long
+//! computation) their endpoints read what waits in the socket before idle timers count, so that peers that are alive are not
+//! lost. An endpoint that the application makes itself handles timers as quinn does, in between.
 
 mod allowance;
 mod drive;
 mod endpoint;
 mod http;
+mod read_first;
 mod reconnecting;
 mod stops;
 mod streams;

@@ -1,14 +1,15 @@
 //! Clients on HTTP/3 that never ask for a session, over loopback, by a clock that only the test moves.
 
-use std::future::Future;
-use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+#[path = "common/clock.rs"]
+mod clock;
 
-use quinn::{AsyncTimer, AsyncUdpSocket, ConnectionError, Endpoint, Runtime, TokioRuntime};
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+use quinn::{ConnectionError, Endpoint};
 use smoq::{Client, Origin, Server, Subscription};
 use smoq_quinn::smoq_quic::{HTTP_TIMEOUT, Identity};
 use smoq_quinn::{Error, accept_in, config, connect, listen};
@@ -98,73 +99,4 @@ fn on_tokio(test: impl Future<Output = ()>) {
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(30), test).await.expect("it hangs");
     });
-}
-
-/// A runtime whose time stands still.
-#[derive(Clone, Debug)]
-struct Clock(Arc<Mutex<Time>>);
-
-#[derive(Debug)]
-struct Time {
-    now: Instant,
-    waiting: Vec<Waker>,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let (now, waiting) = (TokioRuntime.now(), Vec::new());
-        Self(Arc::new(Mutex::new(Time { now, waiting })))
-    }
-
-    /// How many timers wait.
-    fn timers(&self) -> usize {
-        self.0.lock().unwrap().waiting.len()
-    }
-
-    fn advance(&self, by: Duration) {
-        let mut time = self.0.lock().unwrap();
-        time.now += by;
-        let waiting = std::mem::take(&mut time.waiting);
-        drop(time);
-        waiting.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Runtime for Clock {
-    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        Box::pin(Timer { clock: self.clone(), at })
-    }
-
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        TokioRuntime.spawn(future);
-    }
-
-    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
-    }
-
-    fn now(&self) -> Instant {
-        self.0.lock().unwrap().now
-    }
-}
-
-#[derive(Debug)]
-struct Timer {
-    clock: Clock,
-    at: Instant,
-}
-
-impl AsyncTimer for Timer {
-    fn reset(mut self: Pin<&mut Self>, at: Instant) {
-        self.at = at;
-    }
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut time = self.clock.0.lock().unwrap();
-        if time.now >= self.at {
-            return Poll::Ready(());
-        }
-        time.waiting.push(cx.waker().clone());
-        Poll::Pending
-    }
 }

@@ -213,6 +213,109 @@ fn silent_clients_on_webtransport_are_given_up_in_time() {
     assert_eq!(frame.payload(), b"last");
 }
 
+/// Peers of a server, each with its session, on one clock.
+struct Stall {
+    server: Endpoint,
+    alive: Endpoint,
+    gone: Endpoint,
+}
+
+impl Stall {
+    /// A server with so many clients that stay alive, and one whose endpoint is never stepped again.
+    fn new(alive: usize) -> Self {
+        let identity = Identity::self_signed(["localhost"]).unwrap();
+        let (server, client) = (Server::new(), Client::new());
+        let listen = config::server(&identity, server.versions()).unwrap();
+        let dial = config::client(&identity.fingerprint().into(), client.versions()).unwrap();
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Endpoint::bind(local, listen, &server).unwrap();
+        let [mut first, mut second] = [(); 2].map(|()| Endpoint::new(local).unwrap());
+        let address = server.local_addr().unwrap();
+        for n in 0..=alive {
+            let from = if n < alive { &mut first } else { &mut second };
+            from.dial(address, "localhost", dial.clone(), &client).unwrap();
+        }
+        let mut net = [server, first, second];
+        let mut connected = 0;
+        until(&mut net, |net| {
+            for endpoint in net {
+                while let Some(event) = endpoint.poll_event() {
+                    assert!(matches!(event, Event::Connected { .. }), "{event:?}");
+                    connected += 1;
+                }
+            }
+            (connected == 2 * (alive + 1)).then_some(())
+        });
+        // What the handshakes have left.
+        for _ in 0..20 {
+            AHEAD.set(AHEAD.get() + Duration::from_millis(50));
+            net.iter_mut().for_each(exhaust);
+        }
+        let [server, alive, gone] = net;
+        Self { server, alive, gone }
+    }
+
+    /// The server is not stepped for that long, while its peers go on.
+    fn stall(&mut self, time: Duration) {
+        const STEP: Duration = Duration::from_millis(250);
+        for _ in 0..time.div_duration_f32(STEP) as u32 {
+            AHEAD.set(AHEAD.get() + STEP);
+            exhaust(&mut self.alive);
+        }
+    }
+}
+
+fn exhaust(endpoint: &mut Endpoint) {
+    while endpoint.step(Budget::items(1_000)).unwrap().more {}
+}
+
+/// A game loads a level for 12 s. Far more than one turn can receive waits in the socket then, and every idle timer is due.
+#[test]
+fn a_stall_of_this_process_loses_no_live_peer() {
+    const ALIVE: usize = 150;
+    let mut net = Stall::new(ALIVE);
+    net.stall(Duration::from_secs(12));
+    // Each step does as little as possible.
+    let mut lost = Vec::new();
+    for _ in 0..100 {
+        while net.server.step(Budget::items(1)).unwrap().more {
+            lost.extend(net.server.poll_event());
+        }
+        exhaust(&mut net.alive);
+        AHEAD.set(AHEAD.get() + Duration::from_millis(50));
+        assert!(net.alive.poll_event().is_none());
+    }
+    // Only the client that is gone.
+    assert!(matches!(&lost[..], [Event::Closed { .. }]), "{lost:?}");
+    assert_eq!(net.server.connections(), ALIVE);
+}
+
+/// The socket is never empty. Nevertheless a peer that is gone is noticed.
+#[test]
+fn a_flood_does_not_hide_the_end_of_a_peer() {
+    let mut net = Stall::new(0);
+    AHEAD.set(AHEAD.get() + Duration::from_secs(30));
+    let flood = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    flood.connect(net.server.local_addr().unwrap()).unwrap();
+    let mut steps = 0;
+    let lost = loop {
+        for _ in 0..=DATAGRAMS {
+            flood.send(&[0; 600]).unwrap();
+        }
+        // One turn of the socket, or of the connection.
+        assert!(net.server.step(Budget::items(1)).unwrap().more);
+        if let Some(event) = net.server.poll_event() {
+            break event;
+        }
+        steps += 1;
+        assert!(steps < 2_000, "it hangs");
+    };
+    assert!(matches!(lost, Event::Closed { .. }), "{lost:?}");
+    // It waited for what may have come from that peer.
+    assert!(steps > 4, "{steps}");
+    drop(net.gone);
+}
+
 /// QUIC would have sent a frame in many small bursts, had it been asked in between. It is asked 20 times a second.
 #[test]
 fn a_large_frame_leaves_within_two_rare_steps() {

@@ -136,6 +136,17 @@ fn half_of_a_request_is_given_up_in_time() {
     }
 }
 
+/// The process stalls, and finds the request when the time for it is over.
+#[test]
+fn a_request_that_came_during_a_stall_is_answered() {
+    let (mut net, address) = listening();
+    let mut stream = TcpStream::connect(address).unwrap();
+    until(&mut net, |net| (net.web_sockets.handshakes.len() == 1).then_some(()));
+    stream.write_all(REQUEST).unwrap();
+    AHEAD.set(AHEAD.get() + 2 * HTTP_TIMEOUT);
+    let _session = connected(&mut net);
+}
+
 /// A head that never ends.
 #[test]
 fn a_large_request_is_given_up() {
