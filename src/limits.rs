@@ -101,7 +101,8 @@ pub struct Limits {
     /// [`Timeout`](crate::Error::Timeout). Default 10 s.
     pub handshake_timeout: Duration,
     /// How long a graceful close may take to flush what waits to be sent. After that the session closes
-    /// without it. Default 1 s.
+    /// without it. A peer of moq-transport that ended its control stream has the same time to end the session.
+    /// Default 1 s.
     pub close_timeout: Duration,
     /// How long a peer that received GOAWAY may continue its requests, unless the caller passes another
     /// time. After that the session closes with [`GoawayTimeout`](crate::Error::GoawayTimeout). Default 10

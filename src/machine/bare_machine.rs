@@ -153,6 +153,7 @@ impl BareMachine {
                 Timer::Unread => {}
                 Timer::Handshake => core.close(Error::Timeout),
                 Timer::Close => core.close(Error::SessionClosed),
+                Timer::Leaving => core.violation("the control stream ended"),
                 Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),
                 Timer::GoAway => core.on_goaway_timeout(),
                 Timer::Unbound => core.on_unbound_timeout(),

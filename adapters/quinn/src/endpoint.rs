@@ -107,7 +107,7 @@ pub fn listen_on_in(
     config: ServerConfig,
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<Endpoint> {
-    let runtime = ReadFirst::new(runtime);
+    let runtime = ReadFirst::around(runtime);
     Endpoint::new(worker.endpoint_config(), Some(config), worker.socket, runtime)
 }
 
@@ -249,7 +249,7 @@ fn bind(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> io::Result<(Endpoint, Buffers)> {
     let (socket, buffers) = smoq_quic::bind(local)?;
-    let runtime = ReadFirst::new(runtime);
+    let runtime = ReadFirst::around(runtime);
     let endpoint = Endpoint::new(EndpointConfig::default(), config, socket, runtime)?;
     Ok((endpoint, buffers))
 }

@@ -31,7 +31,7 @@ pub(crate) struct ReadFirst {
 }
 
 impl ReadFirst {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
+    pub(crate) fn around(runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
         let inbox = Arc::new(Inbox::new(runtime.now()));
         Arc::new(Self { runtime, inbox, is_reader_spawned: AtomicBool::new(false) })
     }

@@ -267,6 +267,12 @@ impl Core {
         self.close_with(Error::ProtocolViolation(rule), Code::new(code));
     }
 
+    /// The peer ended its control stream, which it must keep open. So do carriers when a session ends, and its end may be
+    /// read later than that of its streams. If it does not come, the peer broke the rule.
+    pub(crate) fn control_ended(&mut self) {
+        self.timers.hasten(self.now + self.limits.close_timeout, Timer::Leaving);
+    }
+
     pub(crate) fn drain(&mut self) {
         if matches!(self.state, SessionState::Open | SessionState::GoingAway) {
             self.state = SessionState::Draining;

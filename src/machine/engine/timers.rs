@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Unread,
     /// A report of the network path is due.
     Probe,
+    /// The peer ended its control stream, and the session should have ended since.
+    Leaving,
     /// The requests that ran when we sent GOAWAY should be over.
     GoAway,
     /// The group stream that waits longest for its subscription waited too long.

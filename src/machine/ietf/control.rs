@@ -131,7 +131,8 @@ impl Ietf {
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
         if request.abandoned().is_some() || request.recv.is_finished() {
             // Both ends must keep the control stream open (6.3).
-            return fault("the control stream ended");
+            core.control_ended();
+            return Ok(Progress::Wait);
         }
         // Everything after the set-up waits until the application accepts the peer.
         if self.peer.is_some() && core.awaits_accept {

@@ -6,7 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::time::Instant;
 
-use smoq::{BroadcastProducer, Client, Origin, OriginConsumer, Server, Session, Subscription};
+use smoq::{
+    BroadcastProducer, Client, CloseReason, Origin, OriginConsumer, Server, Session, Subscription,
+    Version, Versions,
+};
 use smoq_blocking::Event;
 use smoq_quic::{Identity, LINGER_TIMEOUT, Trust, config};
 use smoq_web_transport::connect;
@@ -118,6 +121,47 @@ async fn a_page_has_time_to_learn_of_the_end(hosted: Hosted<'_>) {
     let end = connection.closed().await;
     assert!(matches!(end, quinn::ConnectionError::ApplicationClosed(_)), "{end:?}");
     assert!(answered.elapsed() >= LINGER_TIMEOUT, "{:?}", answered.elapsed());
+}
+
+/// A page leaves. Browsers reset all streams of the session then, and the reset of a control stream may arrive before the
+/// capsule that ends the session. These are the drafts with requests on that stream, and their CLIENT_SETUP.
+const LEAVING: [(Version, &[u8]); 3] = [
+    (Version::Moqt14, &[0x20, 0, 10, 1, 0xc0, 0, 0, 0, 0xff, 0, 0, 14, 0]),
+    (Version::Moqt15, &[0x20, 0, 1, 0]),
+    (Version::Moqt16, &[0x20, 0, 1, 0]),
+];
+
+async fn a_page_that_leaves_breaks_no_rule(hosted: Hosted<'_>, version: Version, setup: &[u8]) {
+    let (page, _kept) = Quinn::dial(hosted.address, &Versions::from(version)).await;
+    let (mut send, mut recv) = page.open_bi().await.unwrap();
+    send.write_all(setup).await.unwrap();
+    // It is answered.
+    recv.read_exact(&mut [0]).await.unwrap();
+    let mut session = hosted.session.await;
+    assert_eq!(session.version(), version);
+    let acks = quinn::Connection::stats(&page).frame_rx.acks;
+    send.reset(0).unwrap();
+    recv.stop(0).unwrap();
+    // They have arrived, and the end has not.
+    while quinn::Connection::stats(&page).frame_rx.acks < acks + 1 {
+        tokio::task::yield_now().await;
+    }
+    page.close(0, b"");
+    assert_eq!(session.closed().await, CloseReason::Clean, "{version}");
+}
+
+#[test]
+fn a_page_that_leaves_breaks_no_rule_of_smoq_blocking() {
+    for (version, setup) in LEAVING {
+        on_blocking(async |hosted| a_page_that_leaves_breaks_no_rule(hosted, version, setup).await);
+    }
+}
+
+#[test]
+fn a_page_that_leaves_breaks_no_rule_of_smoq_quinn() {
+    for (version, setup) in LEAVING {
+        on_quinn(async |hosted| a_page_that_leaves_breaks_no_rule(hosted, version, setup).await);
+    }
 }
 
 #[test]

@@ -37,14 +37,12 @@ pub(crate) fn tells_rate() -> bool {
     KIND.get() != Kind::WebSocket
 }
 
-/// Whether the peer understands that the future of a session was dropped. Over HTTP/3 the close is a capsule, which the
-/// resets of other streams may overtake, and the reset of a control stream is an error.
+/// Whether the peer understands that the future of a session was dropped.
 pub(crate) fn was_dropped(end: &Result<(), Error>) -> bool {
     match KIND.get() {
-        Kind::Quinn | Kind::Noq => matches!(end, Ok(()) | Err(Error::ProtocolViolation(_))),
         #[cfg(smoq_iroh)]
         Kind::Iroh => *end == Err(Error::Disconnected),
-        Kind::Tcp | Kind::WebSocket => *end == Ok(()),
+        _ => *end == Ok(()),
     }
 }
 
