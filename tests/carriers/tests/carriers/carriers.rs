@@ -151,10 +151,8 @@ impl Tested for Noq {
 }
 
 /// Raw QUIC by `web-transport-iroh`, without relays: the ALPN is the version.
-#[cfg(smoq_iroh)]
 pub(crate) struct Iroh(iroh::Endpoint);
 
-#[cfg(smoq_iroh)]
 async fn iroh_endpoint(versions: &Versions) -> iroh::Endpoint {
     let alpns = versions.alpns().map(|alpn| alpn.as_bytes().to_vec()).collect();
     let transport = iroh::endpoint::QuicTransportConfig::builder()
@@ -172,7 +170,6 @@ async fn iroh_endpoint(versions: &Versions) -> iroh::Endpoint {
         .unwrap()
 }
 
-#[cfg(smoq_iroh)]
 impl Tested for Iroh {
     type Session = web_transport_iroh::Session;
 

@@ -12,16 +12,13 @@ use smoq_web_transport::{SessionDriver, accept, connect};
 
 use tokio::runtime::{self, Runtime};
 
-#[cfg(smoq_iroh)]
-use crate::carriers::Iroh;
-use crate::carriers::{self, Kept, Noq, Pair, Quinn, Tcp, WebSocket};
+use crate::carriers::{self, Iroh, Kept, Noq, Pair, Quinn, Tcp, WebSocket};
 
 /// The transport below a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Quinn,
     Noq,
-    #[cfg(smoq_iroh)]
     Iroh,
     Tcp,
     WebSocket,
@@ -40,7 +37,6 @@ pub(crate) fn tells_rate() -> bool {
 /// Whether the peer understands that the future of a session was dropped.
 pub(crate) fn was_dropped(end: &Result<(), Error>) -> bool {
     match KIND.get() {
-        #[cfg(smoq_iroh)]
         Kind::Iroh => *end == Err(Error::Disconnected),
         _ => *end == Ok(()),
     }
@@ -84,7 +80,6 @@ macro_rules! in_every_version {
     ($($test:ident)*) => {
         $crate::ends::in_every_version! { $($test)*; on_quinn Quinn }
         $crate::ends::in_every_version! { $($test)*; on_noq Noq }
-        #[cfg(smoq_iroh)]
         $crate::ends::in_every_version! { $($test)*; on_iroh Iroh }
         $crate::ends::in_every_version! { $($test)*; on_tcp Tcp }
         $crate::ends::in_every_version! { $($test)*; on_web_socket WebSocket }
@@ -127,7 +122,6 @@ pub(crate) async fn pair_with(version: Version, there: OriginProducer) -> (Drivi
     let (drivings, near, far) = match KIND.get() {
         Kind::Quinn => pair_over(carriers::pair::<Quinn>(&versions).await, there, &versions),
         Kind::Noq => pair_over(carriers::pair::<Noq>(&versions).await, there, &versions),
-        #[cfg(smoq_iroh)]
         Kind::Iroh => pair_over(carriers::pair::<Iroh>(&versions).await, there, &versions),
         Kind::Tcp => pair_over(carriers::pair::<Tcp>(&versions).await, there, &versions),
         Kind::WebSocket => {

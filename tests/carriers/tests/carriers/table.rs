@@ -25,10 +25,8 @@ macro_rules! on_each_carrier {
         mod $test {
             use super::*;
 
-            $crate::table::on_each_carrier! { $test: quinn Quinn; noq Noq; tcp Tcp;
+            $crate::table::on_each_carrier! { $test: quinn Quinn; noq Noq; iroh Iroh; tcp Tcp;
                 web_socket WebSocket; }
-            #[cfg(smoq_iroh)]
-            $crate::table::on_each_carrier! { $test: iroh Iroh; }
         }
     )*};
     ($test:ident: $($name:ident $kind:ident;)*) => {$(
