@@ -56,7 +56,7 @@ mod counting {
     use bytes::BytesMut;
     use smallvec::{Array, SmallVec};
 
-    use crate::slab::Slab;
+    use crate::slab::{SideTable, Slab};
 
     /// The number of entries by structure and field. Fields without entries are left out.
     #[derive(Clone, Default, PartialEq, Eq)]
@@ -153,6 +153,7 @@ mod counting {
         [A: Array<Item: Counted>] SmallVec<A>, it => it.iter();
         [K, V: Counted] BTreeMap<K, V>, it => it.values();
         [T: Counted] Slab<T>, it => it.iter();
+        [T: Counted] SideTable<T>, it => it.iter();
         [T: Counted, const N: usize] [T; N], it => it.iter();
         [T: Counted] Option<T>, it => it.iter();
         [T: Counted + ?Sized] Box<T>, it => core::iter::once(&**it);

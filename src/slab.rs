@@ -1,4 +1,4 @@
-//! Slots that are reused, with generations, so that a stale key finds nothing.
+//! Slots that are reused, with generations, so that a stale key finds nothing: a table that owns its keys, and one beside it.
 
 use alloc::vec::Vec;
 
@@ -76,5 +76,66 @@ impl<T> Slab<T> {
     #[cfg(feature = "std")]
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
         self.slots.into_iter().filter_map(|(_, value)| value)
+    }
+}
+
+/// Values for the keys of a [`Slab`] elsewhere. They lie in a table by slot, so that a lookup costs an index.
+#[derive(Debug)]
+pub(crate) struct SideTable<T> {
+    /// Each with the generation of its key.
+    slots: Vec<Option<(u32, T)>>,
+    len: usize,
+}
+
+impl<T> Default for SideTable<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> SideTable<T> {
+    /// Sets the value of a key. That of an earlier key with the same slot is gone.
+    pub(crate) fn insert(&mut self, key: Key, value: T) {
+        let slot = key.0 as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        self.len += usize::from(self.slots[slot].replace((key.1, value)).is_none());
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        let (generation, value) = self.slots.get(key.0 as usize)?.as_ref()?;
+        (*generation == key.1).then_some(value)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let (generation, value) = self.slots.get_mut(key.0 as usize)?.as_mut()?;
+        (*generation == key.1).then_some(value)
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        self.get(key)?;
+        self.len -= 1;
+        self.slots[key.0 as usize].take().map(|(_, value)| value)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten().map(|(_, value)| value)
+    }
+
+    /// The value in `slot`, of any generation, and its key.
+    #[cfg(feature = "std")]
+    pub(crate) fn at(&mut self, slot: usize) -> Option<(Key, &mut T)> {
+        let (generation, value) = self.slots.get_mut(slot)?.as_mut()?;
+        Some(((slot as u32, *generation), value))
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
+        self.slots.into_iter().flatten().map(|(_, value)| value)
     }
 }

@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 pub struct RequestKey(pub(super) u32, pub(super) u32);
 
 impl RequestKey {
-    pub(super) const fn of(key: Key) -> Self {
+    pub(crate) const fn of(key: Key) -> Self {
         Self(key.0, key.1)
     }
 

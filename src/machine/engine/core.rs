@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::by_request::ByRequest;
 use super::datagrams::Datagrams;
 use super::fetches::{FetchId, IncomingFetch, OutgoingFetch};
 use super::incoming_subscriptions::IncomingSubscription;
@@ -29,7 +28,7 @@ use crate::machine::run::Scratch;
 use crate::machine::source::Token;
 use crate::machine::stream_buffers::{SendBuffer, buffer_limit};
 use crate::peer::Peer;
-use crate::slab::Key;
+use crate::slab::{Key, SideTable};
 use crate::stream::{Code, Dir, Side, StreamId};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Instant;
@@ -61,7 +60,7 @@ pub(crate) struct Core {
     /// Our subscriptions to the peer's tracks.
     pub(crate) outgoing: OutgoingSubscriptions,
     /// The peer's subscriptions to our tracks.
-    pub(crate) incoming: ByRequest<IncomingSubscription>,
+    pub(crate) incoming: SideTable<IncomingSubscription>,
     /// How many requests wait for the peer to confirm their end.
     unconfirmed: usize,
     /// Until when the peer may still read what it can't confirm. Some peers throw away what they
@@ -137,7 +136,7 @@ impl Core {
             requests: Requests::new(limits.requests, buffer_limit(&limits)),
             recv_streams: RecvStreams::new(&limits),
             outgoing: OutgoingSubscriptions::default(),
-            incoming: ByRequest::default(),
+            incoming: SideTable::default(),
             unconfirmed: 0,
             unread_until: None,
             incoming_fetches: BTreeMap::new(),

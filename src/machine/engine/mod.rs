@@ -13,7 +13,6 @@
 //! | [`fetching`] | FETCH, in both directions |
 //! | [`goaway`] | GOAWAY, in both directions |
 
-mod by_request;
 mod congestion;
 mod core;
 mod datagrams;
@@ -33,7 +32,6 @@ pub(crate) mod subscribing;
 mod timers;
 
 pub(crate) use self::core::{ControlStream, Core, SessionState};
-pub(crate) use by_request::ByRequest;
 pub(crate) use dialect::{
     Dialect, FetchDialect, GroupDialect, Progress, PublishDialect, RangeDialect,
 };

@@ -21,7 +21,6 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
 use core::mem;
 
-use super::by_request::ByRequest;
 use super::congestion::Congestion;
 use super::fetches::AnswerStream;
 use crate::census::census;
@@ -30,7 +29,7 @@ use crate::machine::io::Action;
 use crate::machine::layout::{Head, Layout};
 use crate::machine::run::{FrameRange, Run, Scratch};
 use crate::machine::source::{Source, Supply, Token};
-use crate::slab::Key;
+use crate::slab::{Key, SideTable};
 use crate::stream::{Code, StreamId};
 use crate::time::Instant;
 
@@ -181,7 +180,7 @@ pub(crate) struct Schedule {
     layout: Option<Layout>,
     max_pending: usize,
     /// Each by the request that it answers.
-    tracks: ByRequest<ScheduledTrack>,
+    tracks: SideTable<ScheduledTrack>,
     /// The group of each open stream.
     by_stream: BTreeMap<StreamId, GroupRef>,
     /// By kind of work: the tracks with a group that can do it now, the most urgent first.

@@ -14,11 +14,11 @@ use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
 use crate::hop::{Cost, Hop};
 use crate::machine::config::Config;
-use crate::machine::engine::{ByRequest, Core, Progress};
+use crate::machine::engine::{Core, Progress};
 use crate::machine::source::Token;
 use crate::machine::stream_buffers::RecvBuffer;
 use crate::path::Path;
-use crate::slab::Key;
+use crate::slab::{Key, SideTable};
 use crate::stream::Side;
 use crate::version::{Agreed, Version};
 
@@ -45,7 +45,7 @@ pub(in crate::machine) struct Lite {
     /// Requests of the peer that arrived before the session was ready.
     pub(super) early: BTreeSet<Key>,
     /// The kind of each request. One of the peer that has none is new: its type has not arrived yet.
-    pub(super) roles: ByRequest<Role>,
+    pub(super) roles: SideTable<Role>,
     /// Track queries without a subscription, until they are answered.
     pub(super) queries: BTreeMap<Token, Key>,
     /// The next subscribe id. Ids count up from 0 and are never used again (7.9).
@@ -71,7 +71,7 @@ impl Lite {
             peer: None,
             interests: Vec::new(),
             early: BTreeSet::new(),
-            roles: ByRequest::default(),
+            roles: SideTable::default(),
             queries: BTreeMap::new(),
             next_sub_id: 0,
             reports: None,

@@ -13,19 +13,17 @@ use crate::machine::{
 use crate::model::cache::{FetchedRun, GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
 use crate::model::routing::PeerTracks;
 use crate::model::session::announce_senders::AnnounceSenders;
-use crate::slab::Slab;
+use crate::slab::{SideTable, Slab};
 use crate::{Error, Subscription, TrackInfo};
 
-/// The requests of the peer that are being served. The tables are indexed by the slot of the request.
+/// The requests of the peer that are being served.
 #[derive(Default)]
 pub(crate) struct Outbox {
     pub(super) announcing: AnnounceSenders,
     /// The tracks that the peer subscribed to.
     pub(super) peer_tracks: PeerTracks,
-    serves: Vec<Option<ServedTrack>>,
-    /// The number of served tracks.
-    serving: usize,
-    answers: Vec<Option<ServedFetch>>,
+    serves: SideTable<ServedTrack>,
+    answers: SideTable<ServedFetch>,
     groups: Slab<OutgoingGroup>,
     /// Wakers for more of a group, by slot of the group. Each is made once.
     group_wakers: Vec<Waker>,
@@ -33,7 +31,6 @@ pub(crate) struct Outbox {
 
 /// A track that the peer subscribed to or queries.
 struct ServedTrack {
-    request: RequestKey,
     track: TrackConsumer,
     waker: Waker,
     step: ServePhase,
@@ -49,7 +46,6 @@ struct ServedTrack {
 
 /// A FETCH of the peer.
 struct ServedFetch {
-    request: RequestKey,
     track: TrackConsumer,
     priority: u8,
     wanted: FetchedGroups,
@@ -142,19 +138,13 @@ impl Outbox {
 
     fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: ServePhase) {
         let (next_sequence, floor) = (track.next_sequence(), 0);
-        self.serving += 1;
         let (started, lowest) = (false, u64::MAX);
-        let serve =
-            ServedTrack { request, track, waker, step, started, lowest, next_sequence, floor };
-        put(&mut self.serves, request.slot(), serve);
+        let serve = ServedTrack { track, waker, step, started, lowest, next_sequence, floor };
+        self.serves.insert(request.into(), serve);
     }
 
-    fn serve(&mut self, slot: usize) -> Option<&mut ServedTrack> {
-        self.serves.get_mut(slot)?.as_mut()
-    }
-
-    pub(crate) fn update(&mut self, slot: usize, mut want: Subscription) {
-        if let Some(serve) = self.serve(slot) {
+    pub(crate) fn update(&mut self, request: RequestKey, mut want: Subscription) {
+        if let Some(serve) = self.serves.get_mut(request.into()) {
             if serve.step == ServePhase::Accept {
                 // Nothing was sent yet.
                 serve.track.update_unread(want);
@@ -170,16 +160,16 @@ impl Outbox {
 
     /// Schedules another step for the track.
     pub(crate) fn wake(&mut self, slot: usize) {
-        if let Some(serve) = self.serve(slot) {
+        if let Some((_, serve)) = self.serves.at(slot) {
             serve.waker.wake_by_ref();
         }
     }
 
     /// Ends a request. Returns its track if that may be requested again soon.
-    pub(crate) fn end_request(&mut self, slot: usize) -> Option<TrackConsumer> {
-        self.announcing.remove(slot);
-        self.end_serve(slot);
-        let mut track = self.answers.get_mut(slot)?.take()?.track;
+    pub(crate) fn end_request(&mut self, request: RequestKey) -> Option<TrackConsumer> {
+        self.announcing.remove(request.slot());
+        self.end_serve(request);
+        let mut track = self.answers.remove(request.into())?.track;
         track.cancel_fetch();
         Some(track)
     }
@@ -194,14 +184,13 @@ impl Outbox {
         waker: Waker,
     ) {
         let (group, runs) = (None, VecDeque::new());
-        let answer = ServedFetch { request, track, priority, wanted, group, runs, waker };
-        put(&mut self.answers, request.slot(), answer);
+        let answer = ServedFetch { track, priority, wanted, group, runs, waker };
+        self.answers.insert(request.into(), answer);
     }
 
     /// A reader of the track that the peer subscribed to by this request.
     pub(crate) fn query(&self, request: RequestKey) -> Option<TrackConsumer> {
-        let serve = self.serves.get(request.slot())?.as_ref();
-        serve.filter(|serve| serve.request == request).map(|serve| serve.track.query())
+        self.serves.get(request.into()).map(|serve| serve.track.query())
     }
 
     /// The next command for what the peer fetches. `no_group`: the error if the track exists, and the
@@ -212,8 +201,8 @@ impl Outbox {
         no_group: Error,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
-        let answer = self.answers.get_mut(slot)?.as_mut()?;
-        let request = answer.request;
+        let (key, answer) = self.answers.at(slot)?;
+        let request = RequestKey::of(key);
         if answer.group.is_some() {
             return None;
         }
@@ -246,7 +235,7 @@ impl Outbox {
             Poll::Ready(Err(error)) => {
                 let has_track = matches!(answer.track.try_info(), Poll::Ready(Ok(_)));
                 let is_missing = error == Error::NotFound && has_track;
-                self.answers[slot] = None;
+                self.answers.remove(key);
                 let error = if is_missing { no_group } else { error };
                 Some(Command::Refuse { request, error })
             }
@@ -260,8 +249,8 @@ impl Outbox {
         no_group: Error,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
-        let answer = self.answers.get_mut(slot)?.as_mut()?;
-        let request = answer.request;
+        let (key, answer) = self.answers.at(slot)?;
+        let request = RequestKey::of(key);
         match answer.wanted {
             FetchedGroups::One(_) | FetchedGroups::Over => None,
             FetchedGroups::Range(range) => {
@@ -276,7 +265,7 @@ impl Outbox {
                 let (info, range) = match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        self.answers[slot] = None;
+                        self.answers.remove(key);
                         return Some(Command::Refuse { request, error });
                     }
                 };
@@ -289,7 +278,7 @@ impl Outbox {
             }
             FetchedGroups::Rest(..) | FetchedGroups::End if !answer.runs.is_empty() => {
                 let run = answer.runs.pop_front()?;
-                self.send_run(slot, run, group_waker)
+                self.send_run(request, run, group_waker)
             }
             FetchedGroups::Rest(range, next) => {
                 let FetchRange { start, end, descending, .. } = range;
@@ -306,7 +295,7 @@ impl Outbox {
                     false => FetchedGroups::Rest(range, after),
                 };
                 answer.runs = runs;
-                self.send_run(slot, first, group_waker)
+                self.send_run(request, first, group_waker)
             }
             FetchedGroups::End => {
                 answer.wanted = FetchedGroups::Over;
@@ -318,14 +307,13 @@ impl Outbox {
     /// Lets the machine read the next part of an answer.
     fn send_run(
         &mut self,
-        slot: usize,
+        request: RequestKey,
         run: FetchedRun,
         waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
         let FetchedRun { group, run, gap } = run;
-        let answer = self.answers.get_mut(slot)?.as_mut()?;
-        let (request, cursor) = (answer.request, group.cursor());
-        answer.group = Some(group);
+        let cursor = group.cursor();
+        self.answers.get_mut(request.into())?.group = Some(group);
         let group = self.send(OutgoingGroup::new(request, cursor), waker);
         Some(Command::RangeGroup { request, group, run, gap })
     }
@@ -340,9 +328,8 @@ impl Outbox {
         key.into()
     }
 
-    fn end_serve(&mut self, slot: usize) -> Option<ServedTrack> {
-        let serve = self.serves.get_mut(slot)?.take()?;
-        self.serving -= 1;
+    fn end_serve(&mut self, request: RequestKey) -> Option<ServedTrack> {
+        let serve = self.serves.remove(request.into())?;
         if serve.step != ServePhase::Query {
             self.peer_tracks.end(&serve.track);
         }
@@ -353,10 +340,8 @@ impl Outbox {
     /// its age.
     pub(crate) fn release(&mut self, group: Token) -> bool {
         let Some(sending) = self.groups.remove(group.into()) else { return false };
-        let answer = self.answers.get_mut(sending.request.slot()).and_then(Option::as_mut);
         let is_range = |it: &&mut ServedFetch| !matches!(it.wanted, FetchedGroups::One(_));
-        let answer = answer.filter(|answer| answer.request == sending.request).filter(is_range);
-        if let Some(answer) = answer {
+        if let Some(answer) = self.answers.get_mut(sending.request.into()).filter(is_range) {
             // The next group may follow.
             answer.group = None;
             answer.waker.wake_by_ref();
@@ -366,7 +351,7 @@ impl Outbox {
 
     /// The number of tracks that the peer reads or queries.
     pub(crate) fn serving(&self) -> usize {
-        self.serving
+        self.serves.len()
     }
 
     /// The number of groups that are being sent.
@@ -380,8 +365,8 @@ impl Outbox {
         slot: usize,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<OutboxStep> {
-        let serve = self.serves.get_mut(slot)?.as_mut()?;
-        let request = serve.request;
+        let (key, serve) = self.serves.at(slot)?;
+        let request = RequestKey::of(key);
         if let Some(group) = serve.start() {
             return Some(OutboxStep::Command(Command::StartSubscribe { request, group }));
         }
@@ -399,7 +384,7 @@ impl Outbox {
                         }));
                     }
                     Poll::Ready(Ok(info)) => {
-                        let track = self.end_serve(slot)?.track;
+                        let track = self.end_serve(request)?.track;
                         let largest = track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Queried(
                             Command::AcceptTrack { request, info, largest },
@@ -455,7 +440,7 @@ impl Outbox {
             },
             ServePhase::Done => return None,
         };
-        self.end_serve(slot);
+        self.end_serve(request);
         Some(OutboxStep::Last(Command::Refuse { request, error }))
     }
 
@@ -517,11 +502,8 @@ impl Source for Outbox {
         let Some(sending) = self.groups.get_mut(group.into()) else {
             return Supply::Gone(Error::Cancelled);
         };
-        let slot = sending.request.slot();
-        let answer = self.answers.get(slot).and_then(Option::as_ref);
-        let is_answer = answer.is_some_and(|answer| answer.request == sending.request);
-        let serve = self.serves.get(slot).and_then(Option::as_ref);
-        let serve = serve.filter(|serve| serve.request == sending.request);
+        let is_answer = self.answers.get(sending.request.into()).is_some();
+        let serve = self.serves.get(sending.request.into());
         if serve.is_none() && !is_answer {
             return Supply::Gone(Error::Cancelled);
         }
@@ -564,22 +546,15 @@ impl Source for Outbox {
     }
 }
 
-fn put<T>(table: &mut Vec<Option<T>>, slot: usize, value: T) {
-    if slot >= table.len() {
-        table.resize_with(slot + 1, || None);
-    }
-    table[slot] = Some(value);
-}
-
 census! { each ServedTrack {
-    plain: request, track, waker, step, started, lowest, next_sequence, floor;
+    plain: track, waker, step, started, lowest, next_sequence, floor;
 } }
 
-census! { each ServedFetch { counts: group, runs; plain: request, track, priority, wanted, waker; } }
+census! { each ServedFetch { counts: group, runs; plain: track, priority, wanted, waker; } }
 
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
     within: announcing, peer_tracks, serves, answers, groups;
-    plain: serving, group_wakers;
+    plain: group_wakers;
 } }

@@ -99,17 +99,17 @@ impl Driver {
         let receiving = match self.inbox.end_fetch(fetch.into()).map(|fetch| fetch.wanted) {
             Some(UpstreamFetch::Group(request)) => {
                 let track = request.track();
-                request.accept().map(|group| IncomingGroup::new(key, track, group, None))
+                request.accept().map(|group| IncomingGroup::new(track, group, None))
             }
             Some(UpstreamFetch::PartialGroup(partial)) => {
                 let whole = !self.version.fetches_parts();
                 let known = if whole { partial.first_frame() } else { 0 };
-                Ok(IncomingGroup::resume(key, partial, known))
+                Ok(IncomingGroup::resume(partial, known))
             }
             None => Err(Error::Cancelled),
         };
         match receiving {
-            Ok(receiving) => self.inbox.begin(receiving),
+            Ok(receiving) => self.inbox.groups.insert(key.into(), receiving),
             Err(error) => self.machine.apply(Command::StopGroup { group: key, error }),
         }
     }

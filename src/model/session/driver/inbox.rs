@@ -17,7 +17,7 @@ use crate::model::cache::{TrackDynamic, UpstreamFetch};
 use crate::model::routing::{OriginProducer, PeerAdmission, Upstream, UpstreamTrack};
 use crate::model::session::goaway::Goaway;
 use crate::model::session::log;
-use crate::slab::{Key, Slab};
+use crate::slab::{Key, SideTable, Slab};
 use crate::stream::Side;
 use crate::{
     Cost, Error, Hops, Instant, Path, Properties, Subscription, Timestamp, TrackInfo, Version,
@@ -42,10 +42,8 @@ pub(crate) struct Inbox {
     /// The fetchers by id of their track.
     pub(crate) fetcher_by_track: BTreeMap<usize, Key>,
     pub(crate) fetches: Slab<OutgoingFetch>,
-    /// By slot of the machine's key.
-    pub(crate) groups: Vec<Option<IncomingGroup>>,
-    /// The number of groups.
-    pub(crate) receiving: usize,
+    /// By the machine's key.
+    pub(crate) groups: SideTable<IncomingGroup>,
     pub(crate) age_floor: AgeFloor,
 }
 
@@ -173,15 +171,6 @@ impl Inbox {
         let fetch = self.fetches.remove(key)?;
         self.unanswered.end_group(key, fetch.answer_due);
         Some(fetch)
-    }
-
-    pub(crate) fn begin(&mut self, receiving: IncomingGroup) {
-        let slot = receiving.key.slot();
-        if slot >= self.groups.len() {
-            self.groups.resize_with(slot + 1, || None);
-        }
-        let before = self.groups[slot].replace(receiving);
-        self.receiving += usize::from(before.is_none());
     }
 }
 
@@ -446,9 +435,9 @@ impl Driver {
         });
         match group {
             Ok((track, group)) => {
-                let mut group = IncomingGroup::new(key, track, group, Some(subscription));
+                let mut group = IncomingGroup::new(track, group, Some(subscription));
                 group.is_apart = is_apart;
-                self.inbox.begin(group);
+                self.inbox.groups.insert(key.into(), group);
             }
             Err(error) => {
                 if is_apart {
@@ -512,10 +501,7 @@ impl Driver {
         key: GroupKey,
         hand: impl FnOnce(&mut IncomingGroup, u64) -> Result<(), Error>,
     ) {
-        let slot = self.inbox.groups.get_mut(key.slot());
-        let Some(receiving) = slot.and_then(Option::as_mut).filter(|it| it.key == key) else {
-            return;
-        };
+        let Some(receiving) = self.inbox.groups.get_mut(key.into()) else { return };
         let remote_track = receiving
             .remote_track
             .and_then(|remote_track| self.inbox.tracks.get(remote_track.into()));
@@ -530,11 +516,7 @@ impl Driver {
 
     /// A group is no longer arriving.
     pub(crate) fn group_ended(&mut self, key: GroupKey, result: Result<(), Error>) {
-        let slot = self.inbox.groups.get_mut(key.slot());
-        let Some(mut ended) = slot.and_then(|slot| slot.take_if(|it| it.key == key)) else {
-            return;
-        };
-        self.inbox.receiving -= 1;
+        let Some(mut ended) = self.inbox.groups.remove(key.into()) else { return };
         let cells = &self.shared.cells;
         match result {
             Ok(()) => {
@@ -571,7 +553,7 @@ census! { OfferedTracks { counts: names, paths; } }
 census! { Inbox {
     counts: broadcast_by_path, ended, fetcher_by_track;
     within: broadcasts, offers, tracks, lingering, unanswered, fetchers, fetches, groups;
-    plain: consume, admission, receiving, age_floor;
+    plain: consume, admission, age_floor;
 } }
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 use bytes::Bytes;
 
 use crate::census::census;
-use crate::machine::{GroupKey, Token};
+use crate::machine::Token;
 use crate::model::base::Result;
 use crate::model::cache::{FrameProducer, GroupProducer, PartialGroup, WeakTrack};
 use crate::{Error, Properties, Timestamp};
 
 pub(crate) struct IncomingGroup {
-    pub(crate) key: GroupKey,
     track: WeakTrack,
     pub(crate) group: GroupProducer,
     pub(crate) frame: Option<FrameProducer>,
@@ -32,21 +31,16 @@ struct ReceivedPart {
 }
 
 impl IncomingGroup {
-    pub(crate) fn new(
-        key: GroupKey,
-        track: WeakTrack,
-        group: GroupProducer,
-        remote_track: Option<Token>,
-    ) -> Self {
+    pub(crate) fn new(track: WeakTrack, group: GroupProducer, remote_track: Option<Token>) -> Self {
         let (frame, received, is_apart) = Default::default();
-        Self { key, track, group, frame, remote_track, received, is_apart }
+        Self { track, group, frame, remote_track, received, is_apart }
     }
 
     /// Continues a group of which the first `frames` arrive although they are here.
-    pub(crate) fn resume(key: GroupKey, partial: PartialGroup, frames: u64) -> Self {
+    pub(crate) fn resume(partial: PartialGroup, frames: u64) -> Self {
         let (track, group, frame) = partial.into_parts();
         let received = ReceivedPart { frames, bytes: 0, resumes: frame.is_some() };
-        Self { key, track, group, frame, remote_track: None, received, is_apart: false }
+        Self { track, group, frame, remote_track: None, received, is_apart: false }
     }
 
     pub(crate) fn frame(
@@ -112,4 +106,4 @@ impl IncomingGroup {
     }
 }
 
-census! { each IncomingGroup { plain: key, track, group, frame, remote_track, received, is_apart; } }
+census! { each IncomingGroup { plain: track, group, frame, remote_track, received, is_apart; } }

@@ -438,7 +438,7 @@ impl Driver {
             (&cells.reading, self.inbox.tracks.len() as u64),
             (&cells.announced, self.inbox.broadcasts.len() as u64),
             (&cells.sending_groups, self.outbox.sending() as u64),
-            (&cells.receiving_groups, self.inbox.receiving as u64),
+            (&cells.receiving_groups, self.inbox.groups.len() as u64),
             (&cells.trace_bytes, trace_bytes),
             (&cells.recording, is_recording.into()),
         ] {
@@ -532,7 +532,7 @@ impl Driver {
             }
             Event::SubscribeUpdated { request, subscription } => {
                 if !self.update_waiting(request.slot(), &subscription) {
-                    self.outbox.update(request.slot(), subscription);
+                    self.outbox.update(request, subscription);
                 }
             }
             Event::TrackOffered { request, broadcast, track, .. } => {
@@ -612,7 +612,7 @@ impl Driver {
             remote.upstream.leave(Err(Error::SessionClosed));
         }
         // Last, because only now it is known whether another session goes on.
-        for receiving in inbox.groups.into_iter().flatten() {
+        for receiving in inbox.groups.into_values() {
             count(&self.shared.cells.broken_groups);
             receiving.cut_off(Error::SessionClosed);
         }

@@ -104,7 +104,7 @@ impl Driver {
         }
         self.stop_waiting(request.slot());
         self.inbox.offers.remove(request.slot());
-        if let Some(track) = self.outbox.end_request(request.slot()) {
+        if let Some(track) = self.outbox.end_request(request) {
             self.keep_queried(track);
         }
     }
