@@ -1,13 +1,12 @@
 //! Sessions that the server accepts or rejects, knowing how the client described itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::trace::{Replay, Sink, Step};
 use smoq::machine::{Command, Event};
-use smoq::sim::{Link, Pair};
+use smoq::sim::{Link, Pair, Wakes};
 use smoq::{
     AuthToken, Client, CloseReason, Driver, Error, Hop, IncomingSession, Instant, Origin,
     OriginConsumer, OriginProducer, Path, Role, Server, Session, Version,
@@ -206,15 +205,6 @@ fn a_missing_decision_times_out() {
     });
 }
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// A waiting server is woken by the SETUP and by the end of the connection.
 #[test]
 fn the_wait_for_a_request_ends_when_the_client_leaves() {
@@ -222,9 +212,8 @@ fn the_wait_for_a_request_ends_when_the_client_leaves() {
         for leaves in [false, true] {
             let (_session, client) = Client::new().connect(version, Instant::ZERO);
             let (mut request, server) = Server::new().incoming(version, Instant::ZERO);
-            let count = Arc::new(Count::default());
-            let waker = Waker::from(count.clone());
-            let mut cx = Context::from_waker(&waker);
+            let wakes = Wakes::new();
+            let mut cx = wakes.context();
             let at_once = matches!(version, Version::Lite03 | Version::Lite04);
             assert_eq!(request.poll_ready(&mut cx).is_ready(), at_once, "{version}");
             let mut pair = Pair::new(client, server, link.clone());
@@ -232,7 +221,7 @@ fn the_wait_for_a_request_ends_when_the_client_leaves() {
                 pair.disconnect();
             }
             pair.advance(Duration::from_millis(800));
-            assert_eq!(count.0.load(Ordering::Relaxed), usize::from(!at_once), "{version}");
+            assert_eq!(wakes.count(), usize::from(!at_once), "{version}");
             let end = if leaves { Err(Error::Disconnected) } else { Ok(()) };
             assert_eq!(request.poll_ready(&mut cx), Poll::Ready(end), "{version}");
         }

@@ -2,14 +2,12 @@
 
 mod net;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use net::{Net, received};
 use smoq::coding::lite::Announce;
-use smoq::sim::{Link, Pair};
+use smoq::sim::{Link, Pair, Wakes};
 use smoq::{
     BroadcastProducer, Client, CloseReason, Driver, Error, Goaway, GroupConsumer, Hop, Instant,
     LimitKind, Origin, OriginProducer, Server, Session, Subscription, Track, TrackConsumer,
@@ -418,28 +416,18 @@ fn a_leaving_session_ends_with_its_last_subscription() {
     }
 }
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Every clone that waits for GOAWAY is woken, and GOAWAY stays known.
 #[test]
 fn waiters_for_goaway_are_woken_once_each() {
     let mut world = World::new(Version::Lite06, 1);
     let mut sessions = [world.readers[0].clone(), world.readers[0].clone()];
-    let counts = [(); 2].map(|()| Arc::new(Count::default()));
-    for (session, count) in sessions.iter_mut().zip(&counts) {
-        let waker = Waker::from(count.clone());
-        assert!(session.poll_going_away(&mut Context::from_waker(&waker)).is_pending());
+    let wakes = [(); 2].map(|()| Wakes::new());
+    for (session, wakes) in sessions.iter_mut().zip(&wakes) {
+        assert!(session.poll_going_away(&mut wakes.context()).is_pending());
     }
     world.publishers[0].go_away(Goaway::default().uri("moqt://b")).unwrap();
     world.advance(10);
-    assert!(counts.iter().all(|count| count.0.load(Ordering::Relaxed) == 1));
+    assert!(wakes.iter().all(|wakes| wakes.count() == 1));
     let received = Poll::Ready(Ok(Goaway::default().uri("moqt://b")));
     for session in &mut sessions {
         assert_eq!(session.try_going_away(), received);

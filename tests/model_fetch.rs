@@ -1,10 +1,9 @@
 //! Fetching groups by number on a plain thread: handlers, shared answers, and the cache.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
+use smoq::sim::Wakes;
 use smoq::{
     Broadcast, Error, GroupConsumer, Limits, Subscription, Track, TrackConsumer, TrackDynamic,
     TrackProducer,
@@ -57,21 +56,6 @@ fn answer(dynamic: &mut TrackDynamic, sequence: u64) {
     let mut group = request.accept().unwrap();
     group.write_frame(sequence * 10, payload(sequence)).unwrap();
     group.finish().unwrap();
-}
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Count {
-    fn take(&self) -> usize {
-        self.0.swap(0, Ordering::Relaxed)
-    }
 }
 
 #[test]
@@ -263,9 +247,8 @@ fn the_end_of_a_track_answers_all_fetches() {
 #[test]
 fn readers_that_wait_for_a_fetch_are_woken() {
     let (mut track, reader) = track();
-    let [asks, answers] = [(); 2].map(|()| Arc::new(Count::default()));
-    let [ask, serve] = [&asks, &answers].map(|count| Waker::from(count.clone()));
-    let (mut ask, mut serve) = (Context::from_waker(&ask), Context::from_waker(&serve));
+    let [asks, answers] = [(); 2].map(|()| Wakes::new());
+    let (mut ask, mut serve) = (asks.context(), answers.context());
     let mut dynamic = track.dynamic();
     assert!(dynamic.poll_requested_group(&mut serve).is_pending());
 
@@ -361,12 +344,11 @@ fn a_requested_track_answers_fetches_once_it_is_accepted() {
         assert!(reader.try_fetch_group(3).is_pending());
         let Poll::Ready(Ok(request)) = tracks.try_requested_track() else { panic!() };
         let dynamic = answers.then(|| request.dynamic());
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
-        assert!(reader.poll_fetch_group(&mut Context::from_waker(&waker), 3).is_pending());
+        let wakes = Wakes::new();
+        assert!(reader.poll_fetch_group(&mut wakes.context(), 3).is_pending());
         let _track = request.accept(Track::new("video").info).unwrap();
         // With a handler the answer is still open.
-        assert_eq!(count.take(), usize::from(!answers));
+        assert_eq!(wakes.take(), usize::from(!answers));
         match dynamic {
             Some(mut dynamic) => {
                 assert!(reader.try_fetch_group(3).is_pending());

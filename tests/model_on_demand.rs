@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use smoq::sim::Wakes;
 use smoq::{
     BroadcastConsumer, BroadcastRequest, Error, Hop, Instant, LimitKind, Limits, Origin,
     OriginConsumer, OriginDynamic, OriginProducer, Path, Subscription, TrackInfo,
@@ -259,15 +260,6 @@ fn requests_use_the_paths_of_their_handles() {
 /// `Limits::answer_timeout`.
 const ANSWER_MILLIS: u64 = 10_000;
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 fn ask(reader: &mut OriginConsumer, path: &str) {
     assert!(reader.try_request_broadcast(path).is_pending(), "{path} exists already");
 }
@@ -329,17 +321,16 @@ fn a_request_without_an_answer_times_out() {
     ask(&mut out, "archive/out");
     let mut asked = request(&mut store).unwrap();
     ask(&mut queued, "archive/queued");
-    let count = Arc::new(Count::default());
-    let waker = Waker::from(count.clone());
-    let polled = out.poll_request_broadcast(&mut Context::from_waker(&waker), "archive/out");
+    let wakes = Wakes::new();
+    let polled = out.poll_request_broadcast(&mut wakes.context(), "archive/out");
     assert!(polled.is_pending());
     origin.advance(Instant::from_millis(9_000));
     ask(&mut late, "archive/late");
     origin.advance(Instant::from_millis(5_000 + ANSWER_MILLIS - 1));
     assert!(asked.try_unused().is_pending());
-    assert_eq!(count.0.load(Ordering::Relaxed), 0);
+    assert_eq!(wakes.count(), 0);
     origin.advance(Instant::from_millis(5_000 + ANSWER_MILLIS));
-    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert_eq!(wakes.count(), 1);
     assert_eq!(refused(&mut out, "archive/out"), Error::Timeout);
     assert_eq!(refused(&mut queued, "archive/queued"), Error::Timeout);
     assert!(asked.try_unused().is_ready(), "no reader waits for it");

@@ -4,31 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use smoq::sim::Wakes;
 use smoq::{
     BroadcastProducer, Error, Hop, Origin, OriginConsumer, OriginProducer, Path, Subscription,
     Track, TrackInfo,
 };
-
-/// A waker that counts its wake-ups.
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Wakes {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn counting_waker() -> (Arc<Wakes>, Waker) {
-    let wakes = Arc::new(Wakes::default());
-    (wakes.clone(), Waker::from(wakes))
-}
 
 fn origin() -> OriginProducer {
     Origin::new(Hop::new(1)).produce()
@@ -101,8 +81,8 @@ fn announcements_end_with_the_last_producer_of_the_origin() {
     let mut consumer = origin.consume();
     let second = origin.clone();
     let broadcast = second.create_broadcast("a").unwrap();
-    let (wakes, waker) = counting_waker();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert!(consumer.poll_announced(&mut cx).is_ready());
     assert!(consumer.poll_announced(&mut cx).is_pending());
     drop(origin);
@@ -149,8 +129,8 @@ fn changes_between_two_reads_are_coalesced() {
 fn a_change_wakes_each_waiter_once_and_try_registers_nothing() {
     let origin = origin();
     let mut consumer = origin.consume();
-    let (wakes, waker) = counting_waker();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     for _ in 0..3 {
         assert!(consumer.poll_announced(&mut cx).is_pending());
     }
@@ -255,8 +235,8 @@ fn one_broadcast_can_have_many_paths() {
 fn a_reader_can_wait_for_one_path() {
     let origin = origin();
     let mut consumer = origin.consume();
-    let (wakes, waker) = counting_waker();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     let path = "a/b";
     assert!(consumer.poll_announced_broadcast(&mut cx, path).is_pending());
     let _above = origin.create_broadcast("a").unwrap();
@@ -340,8 +320,8 @@ fn each_ending_of_a_broadcast_reaches_its_readers() {
             let dynamic = broadcast.dynamic();
             waiting = Some((consumer.subscribe_track("audio", any()).unwrap(), dynamic));
         }
-        let (wakes, waker) = counting_waker();
-        assert!(consumer.poll_closed(&mut Context::from_waker(&waker)).is_pending());
+        let wakes = Wakes::new();
+        assert!(consumer.poll_closed(&mut wakes.context()).is_pending());
 
         end(broadcast);
 
@@ -399,8 +379,8 @@ fn requests_are_shared_and_ordered() {
     let broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
     let mut dynamic = broadcast.dynamic();
-    let (wakes, waker) = counting_waker();
-    assert!(dynamic.poll_requested_track(&mut Context::from_waker(&waker)).is_pending());
+    let wakes = Wakes::new();
+    assert!(dynamic.poll_requested_track(&mut wakes.context()).is_pending());
     let mut first = consumer.subscribe_track("one", any().priority(3)).unwrap();
     assert_eq!(wakes.count(), 1);
     let _two = consumer.subscribe_track("two", any()).unwrap();
@@ -458,8 +438,8 @@ fn an_unwanted_track_request_is_withdrawn() {
         "it can be requested again"
     );
 
-    let (wakes, waker) = counting_waker();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert!(request.poll_unused(&mut cx).is_pending());
     drop(kept);
     assert_eq!(wakes.count(), 1);
@@ -500,10 +480,8 @@ fn the_clock_of_an_origin_has_one_epoch() {
 fn a_broadcast_knows_whether_it_is_read() {
     let mut broadcast = origin().create_broadcast("a").unwrap();
     let consumer = broadcast.consume();
-    let (used, used_waker) = counting_waker();
-    let (unused, unused_waker) = counting_waker();
-    let mut used_cx = Context::from_waker(&used_waker);
-    let mut unused_cx = Context::from_waker(&unused_waker);
+    let (used, unused) = (Wakes::new(), Wakes::new());
+    let (mut used_cx, mut unused_cx) = (used.context(), unused.context());
     let _video = broadcast.create_track("video").unwrap();
     let audio = broadcast.create_track("audio").unwrap();
     assert!(broadcast.poll_unused(&mut unused_cx).is_ready());
@@ -549,8 +527,8 @@ fn waiters_are_woken_only_for_their_event() {
     let mut consumer = broadcast.consume();
     let mut clone = broadcast.clone();
     let mut dynamic = broadcast.dynamic();
-    let (wakes, waker) = counting_waker();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert!(consumer.poll_closed(&mut cx).is_pending());
     assert!(clone.poll_closed(&mut cx).is_pending());
     assert!(dynamic.poll_requested_track(&mut cx).is_pending());

@@ -2,11 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use smoq::bytes::Bytes;
+use smoq::sim::Wakes;
 use smoq::{Error, Frame, Origin, Result, Subscription, Track, TrackConsumer, TrackProducer};
 
 fn everything() -> Subscription {
@@ -37,26 +38,6 @@ fn ordered(track: &mut TrackConsumer) -> Vec<u64> {
 
 fn text(frame: &Frame) -> &str {
     std::str::from_utf8(frame.payload()).unwrap()
-}
-
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wakes {
-    fn new() -> (Arc<Self>, Waker) {
-        let wakes = Arc::new(Self::default());
-        (wakes.clone(), wakes.into())
-    }
-
-    fn take(&self) -> usize {
-        self.0.swap(0, Ordering::Relaxed)
-    }
-}
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 #[test]
@@ -191,8 +172,8 @@ fn groups_of_one_frame_read_as_frames() {
     for value in ["a", "b"] {
         assert_eq!(text(&ready(reader.try_read_frame()).unwrap()), value);
     }
-    let (wakes, waker) = Wakes::new();
-    assert!(reader.poll_read_frame(&mut Context::from_waker(&waker)).is_pending());
+    let wakes = Wakes::new();
+    assert!(reader.poll_read_frame(&mut wakes.context()).is_pending());
     empty.finish().unwrap();
     assert_eq!(wakes.take(), 1);
     assert_eq!(text(&ready(reader.try_read_frame()).unwrap()), "c");
@@ -331,8 +312,8 @@ fn a_large_frame_is_read_while_it_arrives() {
     let mut writer = group.create_frame(7, 200_000).unwrap();
     let mut frame = ready(reader.try_start_frame()).unwrap();
     assert_eq!((frame.timestamp().units(), frame.size(), frame.index()), (7, 200_000, 0));
-    let (wakes, waker) = Wakes::new();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert!(frame.poll_read_chunk(&mut cx).is_pending());
     writer.write(&[1; 10]).unwrap();
     assert_eq!(wakes.take(), 1);
@@ -369,18 +350,18 @@ fn part_of_an_aborted_frame_is_readable_before_the_reason() {
 fn only_waiting_readers_are_woken_and_once() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
-    let (wakes, waker) = Wakes::new();
-    let mut cx = Context::from_waker(&waker);
-    let (others, other) = Wakes::new();
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
+    let others = Wakes::new();
     let mut end = track.consume();
-    assert!(end.poll_closed(&mut Context::from_waker(&other)).is_pending());
+    assert!(end.poll_closed(&mut others.context()).is_pending());
 
     assert!(reader.poll_recv_group(&mut cx).is_pending());
     assert!(reader.poll_recv_group(&mut cx).is_pending());
     let mut group = track.append_group().unwrap();
     assert_eq!(wakes.take(), 1);
     let mut frames = ready(reader.poll_recv_group(&mut cx)).unwrap();
-    assert!(frames.poll_finished(&mut Context::from_waker(&other)).is_pending());
+    assert!(frames.poll_finished(&mut others.context()).is_pending());
     assert!(frames.poll_read_frame(&mut cx).is_pending());
     track.append_group().unwrap();
     assert_eq!(wakes.take(), 0, "the reader waits for no group");
@@ -407,8 +388,8 @@ fn only_waiting_readers_are_woken_and_once() {
 fn waits_exist_as_futures() {
     let mut track = Track::new("t").produce();
     let mut reader = track.subscribe(everything());
-    let (wakes, waker) = Wakes::new();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     let mut read = pin!(async {
         let mut frames = Vec::new();
         while let Some(mut group) = reader.next_group().await? {
@@ -432,8 +413,8 @@ fn waits_exist_as_futures() {
 #[test]
 fn a_writer_sees_the_combined_subscription() {
     let mut track = Track::new("t").produce();
-    let (wakes, waker) = Wakes::new();
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert_eq!(track.subscription(), None);
     assert_eq!(track.try_unused(), Poll::Ready(Ok(())));
     assert!(track.poll_used(&mut cx).is_pending());

@@ -2,14 +2,12 @@
 
 mod chain;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use chain::Chain;
 use smoq::machine::{Announcement, Command, Config, Event, Machine, RequestKey, Token};
-use smoq::sim::{Bare, Frame, Link, Pair, Shelf};
+use smoq::sim::{Bare, Frame, Link, Pair, Shelf, Wakes};
 use smoq::stream::Side;
 use smoq::{
     Client, Cost, Driver, Error, Group, Instant, Origin, OriginProducer, Session, Subscription,
@@ -31,28 +29,17 @@ fn can_ask(version: Version) -> bool {
     version >= Version::Moqt15
 }
 
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// However many readers ask before the next group, the publisher is woken and told once.
 #[test]
 fn a_publisher_learns_of_all_requests_at_once() {
     let mut track = video().produce();
-    let wakes = Arc::new(Wakes::default());
-    let waker: Waker = wakes.clone().into();
-    let woken = || wakes.0.swap(0, Ordering::Relaxed);
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     let readers: Vec<_> = (0..READERS).map(|_| track.consume()).collect();
     assert!(track.poll_new_group_requested(&mut cx).is_pending());
     for n in 0..3_u64 {
         readers.iter().for_each(TrackConsumer::request_new_group);
-        assert_eq!(woken(), 1);
+        assert_eq!(wakes.take(), 1);
         // Each handle is told once.
         let mut clone = track.clone();
         assert_eq!(clone.try_new_group_requested(), Poll::Ready(Ok(())));
@@ -66,12 +53,12 @@ fn a_publisher_learns_of_all_requests_at_once() {
     let mut reader = readers.into_iter().next().unwrap();
     reader.update(latest());
     assert!(track.poll_new_group_requested(&mut cx).is_pending());
-    woken();
+    wakes.take();
     for (group, asks) in [(2, false), (1, false), (3, true), (3, false), (0, false), (9, true)] {
         reader.update(latest().new_group(group));
         assert_eq!(reader.subscription().new_group, None, "it takes effect once");
         let told = track.poll_new_group_requested(&mut cx).is_ready();
-        assert_eq!((told, woken()), (asks, asks.into()), "{group}");
+        assert_eq!((told, wakes.take()), (asks, asks.into()), "{group}");
     }
     assert_eq!(track.subscription().unwrap().new_group, None);
     track.abort(Error::App(3));

@@ -1,12 +1,10 @@
 //! The peer's view of the path to us (PROBE), as applications see it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use smoq::machine::{Input, NetworkPath};
-use smoq::sim::{Endpoint, Link, Pair};
+use smoq::sim::{Endpoint, Link, Pair, Wakes};
 use smoq::stream::{Dir, Side};
 use smoq::{Client, Driver, Error, Instant, PathEstimate, Server, Session, Version, Versions};
 
@@ -161,38 +159,28 @@ fn waiting_fails_if_the_version_has_no_probe() {
     }
 }
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_waiter_is_woken_by_changes_and_by_the_end() {
     let mut world = World::new(Version::Lite06, Link::perfect());
     let mut probe = world.near.probe();
     let mut other = probe.clone();
-    let count = Arc::new(Count::default());
-    let waker = Waker::from(count.clone());
-    let mut cx = Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert!(probe.poll_changed(&mut cx).is_pending());
     world.report_path(1_000_000, 40);
-    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert_eq!(wakes.count(), 1);
     let news = estimate(Version::Lite06, 1_000_000, 40);
     assert_eq!(probe.poll_changed(&mut cx), Poll::Ready(Ok(news)));
     assert_eq!(other.try_changed(), Poll::Ready(Ok(news)), "each handle sees every change");
     assert!(probe.poll_changed(&mut cx).is_pending());
     world.report_path(1_000_000, 40);
-    assert_eq!(count.0.load(Ordering::Relaxed), 1, "no change");
+    assert_eq!(wakes.count(), 1, "no change");
 
     // A handle does not keep the session alive, and learns of its end.
     let World { mut pair, near, far } = world;
     drop(near);
     pair.advance(Duration::from_secs(2));
-    assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    assert_eq!(wakes.count(), 2);
     assert_eq!(probe.poll_changed(&mut cx), Poll::Ready(Err(Error::SessionClosed)));
     assert_eq!(probe.latest(), None);
     let mut late = far.probe();

@@ -29,25 +29,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake};
+use std::task::Context;
 use std::time::Duration;
 
-use smoq::sim::{Link, Pair};
+use smoq::sim::{Link, Pair, Wakes};
 use smoq::{
     Client, Driver, Hop, Instant, Limits, Origin, OriginProducer, Server, Session, Subscription,
     Track, TrackProducer, Version,
 };
-
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// Polls once, and returns whether the result was ready.
 type Polled = Box<dyn FnMut(&mut Context<'_>) -> bool>;
@@ -62,12 +51,12 @@ fn keep(kept: impl Any) -> Kept {
 struct Waiting {
     what: &'static str,
     poll: Polled,
-    wakes: Arc<Wakes>,
+    wakes: Wakes,
 }
 
 impl Waiting {
     fn poll(&mut self) -> bool {
-        (self.poll)(&mut Context::from_waker(&self.wakes.clone().into()))
+        (self.poll)(&mut self.wakes.context())
     }
 }
 
@@ -80,7 +69,7 @@ struct Case {
 
 impl Case {
     fn begin(what: &'static str, poll: impl FnMut(&mut Context<'_>) -> bool + 'static) -> Waiting {
-        let mut waiting = Waiting { what, poll: Box::new(poll), wakes: Arc::default() };
+        let mut waiting = Waiting { what, poll: Box::new(poll), wakes: Wakes::new() };
         assert!(!waiting.poll(), "{what} does not wait");
         waiting
     }
@@ -99,12 +88,11 @@ impl Case {
     fn check(mut self, cause: impl FnOnce() -> Kept) {
         let _kept = cause();
         for waiting in &mut self.waiting {
-            assert_eq!(waiting.wakes.0.load(Ordering::Relaxed), 1, "number of wake-ups");
+            assert_eq!(waiting.wakes.count(), 1, "number of wake-ups");
             assert!(waiting.poll(), "a wake-up without a result");
         }
         for other in &mut self.others {
-            let wakes = other.wakes.0.load(Ordering::Relaxed);
-            assert_eq!(wakes, 0, "{} was woken", other.what);
+            assert_eq!(other.wakes.count(), 0, "{} was woken", other.what);
             assert!(!other.poll(), "{} became ready", other.what);
         }
     }

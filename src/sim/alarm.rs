@@ -1,27 +1,19 @@
 //! Polling only after a wake-up.
 
-use alloc::sync::Arc;
-use alloc::task::Wake;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
+
+use super::Wakes;
 
 /// A reader that is polled again only after it was woken, as by an executor. A test with it notices a lost
 /// wake-up.
 #[derive(Clone, Debug)]
-pub struct Alarm(Arc<Signal>);
-
-#[derive(Debug)]
-struct Signal(AtomicBool);
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
+pub struct Alarm(Wakes);
 
 impl Default for Alarm {
     fn default() -> Self {
-        Self(Arc::new(Signal(AtomicBool::new(true))))
+        let wakes = Wakes::new();
+        wakes.waker().wake_by_ref();
+        Self(wakes)
     }
 }
 
@@ -33,12 +25,12 @@ impl Alarm {
 
     /// The waker that sets it.
     pub fn waker(&self) -> Waker {
-        self.0.clone().into()
+        self.0.waker().clone()
     }
 
     /// Whether it was woken since the last call.
     pub fn rang(&mut self) -> bool {
-        self.0.0.swap(false, Ordering::Relaxed)
+        self.0.take() > 0
     }
 
     /// Calls `poll` if the alarm was woken since `poll` last returned pending.
@@ -46,10 +38,9 @@ impl Alarm {
         if !self.rang() {
             return Poll::Pending;
         }
-        let waker = self.waker();
-        let answer = poll(&mut Context::from_waker(&waker));
+        let answer = poll(&mut self.0.context());
         if answer.is_ready() {
-            waker.wake();
+            self.0.waker().wake_by_ref();
         }
         answer
     }

@@ -15,6 +15,7 @@ mod pair;
 mod random;
 mod shelf;
 mod trace;
+mod wakes;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use pair::Pair;
 pub use random::Random;
 pub use shelf::{Frame, Shelf};
 pub use trace::Trace;
+pub use wakes::Wakes;
 
 use core::task::{Context, Poll};
 

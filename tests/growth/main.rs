@@ -17,47 +17,10 @@ mod tracks;
 #[path = "../unread/mod.rs"]
 mod unread;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use allocation_counter::measure;
 use smoq::Subscription;
-
-/// A waker that counts how often it is woken.
-struct Wakes {
-    count: Arc<Count>,
-    waker: Waker,
-}
-
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Wakes {
-    fn new() -> Self {
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        Self { waker: count.clone().into(), count }
-    }
-
-    fn context(&self) -> Context<'_> {
-        Context::from_waker(&self.waker)
-    }
-
-    fn count(&self) -> usize {
-        self.count.0.load(Ordering::Relaxed)
-    }
-
-    /// The wake-ups since the last call.
-    fn take(&self) -> usize {
-        self.count.0.swap(0, Ordering::Relaxed)
-    }
-}
 
 /// Asserts that each of ten times `few` items costs at most a tenth more than each of `few`.
 fn assert_flat(what: &str, few: usize, cost: impl Fn(usize) -> usize) {

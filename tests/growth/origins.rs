@@ -3,12 +3,13 @@
 use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
+use smoq::sim::Wakes;
 use smoq::{
     BroadcastProducer, BroadcastRequest, Client, Driver, Hop, Instant, Limits, Origin,
     OriginConsumer, OriginDynamic, OriginProducer, Version,
 };
 
-use super::{Wakes, allocations, assert_amortized, assert_each_flat};
+use super::{allocations, assert_amortized, assert_each_flat};
 
 const FEW: usize = 100;
 const MANY: usize = 10 * FEW;
@@ -129,7 +130,7 @@ fn unanswered_requests_for_broadcasts() {
         let mut store = origin.dynamic("archive").unwrap();
         let wakes = Wakes::new();
         let mut readers = Vec::new();
-        let ask = cost(count, || readers = waiting_readers(&origin, &paths, &wakes.waker));
+        let ask = cost(count, || readers = waiting_readers(&origin, &paths, wakes.waker()));
         // Broadcasts that do not match a request wake no reader. A reader goes on waiting when a
         // handler with a longer prefix has its request.
         let others = cost(count, || {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use allocation_counter::measure;
 use smoq::bytes::Bytes;
 use smoq::machine::{Action, Datagram, Input, Open, Write};
-use smoq::sim::{Endpoint, Link, Pair};
+use smoq::sim::{Endpoint, Link, Pair, Wakes};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
     BroadcastConsumer, Client, Driver, Hop, Instant, Limits, Origin, OriginProducer, Server,
     Session, Subscription, Track, TrackProducer, Version,
 };
 
-use super::{Wakes, allocations, assert_amortized, assert_flat, everything};
+use super::{allocations, assert_amortized, assert_flat, everything};
 
 /// A driver that counts its steps of work and its writes.
 struct Counted {

@@ -3,9 +3,10 @@
 use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
+use smoq::sim::Wakes;
 use smoq::{Broadcast, Subscription, Track, TrackProducer};
 
-use super::{Wakes, allocations, assert_amortized, assert_flat, everything};
+use super::{allocations, assert_amortized, assert_flat, everything};
 
 #[test]
 fn readers_of_a_track() {

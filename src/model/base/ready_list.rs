@@ -140,15 +140,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::sim::Wakes;
 
     #[test]
     fn keys_come_out_in_order_and_once() {
@@ -166,20 +158,19 @@ mod tests {
     #[test]
     fn the_owner_is_woken_only_if_the_list_was_empty() {
         let mut list = ReadyList::new();
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
-        let mut cx = Context::from_waker(&waker);
+        let wakes = Wakes::new();
+        let mut cx = wakes.context();
         let (a, b) = (list.waker(1), list.waker(2));
         assert!(list.poll_ready(&mut cx).is_pending());
         assert!(list.poll_ready(&mut cx).is_pending());
         a.wake_by_ref();
         b.wake_by_ref();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(list.poll_ready(&mut cx).is_ready());
         assert_eq!((list.pop(), list.pop()), (Some(1), Some(2)));
         assert!(list.poll_ready(&mut cx).is_pending());
         b.wake_by_ref();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(wakes.count(), 2);
     }
 
     #[test]

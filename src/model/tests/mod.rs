@@ -2,17 +2,18 @@
 
 mod growth;
 
-use std::sync::{Arc, Mutex};
-use std::task::{Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::machine::Supply;
+use crate::model::Result;
 use crate::model::cache::{
     Cache, Frame, GroupCursor, GroupProducer, Track, TrackConsumer, TrackProducer,
 };
-use crate::model::{Result, base::lock};
+use crate::sim::Wakes;
 use crate::{Error, Instant, Limits, Subscription, Timestamp, TrackInfo};
 
 fn ms(ms: u64) -> Duration {
@@ -25,26 +26,6 @@ fn track(cache: &Arc<Cache>, max_age: Duration) -> TrackProducer {
 
 fn everything() -> Subscription {
     Subscription::default().max_age(Duration::MAX).start(0)
-}
-
-#[derive(Default)]
-struct Wakes(Mutex<usize>);
-
-impl Wakes {
-    fn new() -> (Arc<Self>, Waker) {
-        let wakes = Arc::new(Self::default());
-        (wakes.clone(), wakes.into())
-    }
-
-    fn take(&self) -> usize {
-        std::mem::take(&mut lock(&self.0))
-    }
-}
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        *lock(&self.0) += 1;
-    }
 }
 
 fn cursor(track: &mut TrackConsumer) -> GroupCursor {
@@ -90,15 +71,15 @@ fn a_session_sees_frames_as_they_are_written() {
     assert!(reader.poll_recv_cursor(None).is_pending());
     let mut group = track.append_group().unwrap();
     let cursor = cursor(&mut reader);
-    let (wakes, waker) = Wakes::new();
-    assert_eq!(show(&cursor, 0, Some(&waker)), (vec![], Supply::Pending));
+    let wakes = Wakes::new();
+    assert_eq!(show(&cursor, 0, Some(wakes.waker())), (vec![], Supply::Pending));
     group.write_frame(100, "a".as_bytes()).unwrap();
     assert_eq!(wakes.take(), 1);
     // Zigzag 200 takes two bytes; the second delta is -50.
     let first = (100, vec![0x40, 200, 1, b'a']);
     let second = (50, vec![0x40, 99, 2, b'b', b'b']);
-    assert_eq!(show(&cursor, 0, Some(&waker)), (vec![first.clone()], Supply::Pending));
-    assert_eq!(show(&cursor, 0, Some(&waker)).1, Supply::Pending);
+    assert_eq!(show(&cursor, 0, Some(wakes.waker())), (vec![first.clone()], Supply::Pending));
+    assert_eq!(show(&cursor, 0, Some(wakes.waker())).1, Supply::Pending);
     group.write_frame(50, "bb".as_bytes()).unwrap();
     group.finish().unwrap();
     assert_eq!(wakes.take(), 1, "one slot, and none was left at the end");
@@ -122,9 +103,9 @@ fn a_session_sees_large_frames_shared_and_open_frames_in_part() {
     });
     assert!(is_shared);
 
-    let (wakes, waker) = Wakes::new();
+    let wakes = Wakes::new();
     let mut frame = group.create_frame(5, 600).unwrap();
-    assert_eq!(show(&cursor, 1, Some(&waker)), (vec![(5, vec![])], Supply::Pending));
+    assert_eq!(show(&cursor, 1, Some(wakes.waker())), (vec![(5, vec![])], Supply::Pending));
     frame.write(&[2; 100]).unwrap();
     assert_eq!(wakes.take(), 1);
     assert_eq!(show(&cursor, 1, None), (vec![(5, vec![2; 100])], Supply::Pending));
@@ -197,8 +178,8 @@ fn a_requested_track_waits_for_its_publisher() {
     let mut producer = TrackProducer::requested("t".into(), cache.clone(), Arc::default());
     let weak = producer.downgrade();
     let mut reader = weak.subscribe(Some(everything()), None).unwrap();
-    let (wakes, waker) = Wakes::new();
-    let mut cx = std::task::Context::from_waker(&waker);
+    let wakes = Wakes::new();
+    let mut cx = wakes.context();
     assert!(reader.poll_info(&mut cx).is_pending());
     assert!(reader.try_recv_group().is_pending());
     producer.accept(TrackInfo { priority: 3, ..TrackInfo::default() }).unwrap();
