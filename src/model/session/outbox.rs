@@ -22,8 +22,8 @@ pub(crate) struct Outbox {
     pub(super) announcing: AnnounceSenders,
     /// The tracks that the peer subscribed to.
     pub(super) peer_tracks: PeerTracks,
-    serves: SideTable<ServedTrack>,
-    answers: SideTable<ServedFetch>,
+    tracks: SideTable<ServedTrack>,
+    fetches: SideTable<ServedFetch>,
     groups: Slab<OutgoingGroup>,
     /// Wakers for more of a group, by slot of the group. Each is made once.
     group_wakers: Vec<Waker>,
@@ -33,7 +33,7 @@ pub(crate) struct Outbox {
 struct ServedTrack {
     track: TrackConsumer,
     waker: Waker,
-    step: ServePhase,
+    phase: ServePhase,
     /// Whether START was sent.
     started: bool,
     /// The lowest group that was sent.
@@ -126,7 +126,7 @@ impl Outbox {
     }
 
     /// Adds a track that the peer subscribed to.
-    pub(crate) fn add_serve(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
+    pub(crate) fn add_track(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker) {
         self.peer_tracks.serve(&track);
         self.add(request, track, waker, ServePhase::Accept);
     }
@@ -136,46 +136,46 @@ impl Outbox {
         self.add(request, track, waker, ServePhase::Query);
     }
 
-    fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, step: ServePhase) {
+    fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, phase: ServePhase) {
         let (next_sequence, floor) = (track.next_sequence(), 0);
         let (started, lowest) = (false, u64::MAX);
-        let serve = ServedTrack { track, waker, step, started, lowest, next_sequence, floor };
-        self.serves.insert(request.into(), serve);
+        let served = ServedTrack { track, waker, phase, started, lowest, next_sequence, floor };
+        self.tracks.insert(request.into(), served);
     }
 
     pub(crate) fn update(&mut self, request: RequestKey, mut want: Subscription) {
-        if let Some(serve) = self.serves.get_mut(request.into()) {
-            if serve.step == ServePhase::Accept {
+        if let Some(served) = self.tracks.get_mut(request.into()) {
+            if served.phase == ServePhase::Accept {
                 // Nothing was sent yet.
-                serve.track.update_unread(want);
+                served.track.update_unread(want);
             } else {
                 // Groups that were sent are not sent again.
-                serve.floor = want.start.unwrap_or(0);
-                want.start = serve.track.subscription().start;
-                serve.track.update(want);
+                served.floor = want.start.unwrap_or(0);
+                want.start = served.track.subscription().start;
+                served.track.update(want);
             }
-            serve.waker.wake_by_ref();
+            served.waker.wake_by_ref();
         }
     }
 
     /// Schedules another step for the track.
     pub(crate) fn wake(&mut self, slot: usize) {
-        if let Some((_, serve)) = self.serves.at(slot) {
-            serve.waker.wake_by_ref();
+        if let Some((_, served)) = self.tracks.at(slot) {
+            served.waker.wake_by_ref();
         }
     }
 
     /// Ends a request. Returns its track if that may be requested again soon.
     pub(crate) fn end_request(&mut self, request: RequestKey) -> Option<TrackConsumer> {
         self.announcing.remove(request.slot());
-        self.end_serve(request);
-        let mut track = self.answers.remove(request.into())?.track;
+        self.end_track(request);
+        let mut track = self.fetches.remove(request.into())?.track;
         track.cancel_fetch();
         Some(track)
     }
 
     /// Adds a FETCH of the peer.
-    pub(crate) fn add_answer(
+    pub(crate) fn add_fetch(
         &mut self,
         request: RequestKey,
         track: TrackConsumer,
@@ -184,37 +184,37 @@ impl Outbox {
         waker: Waker,
     ) {
         let (group, runs) = (None, VecDeque::new());
-        let answer = ServedFetch { track, priority, wanted, group, runs, waker };
-        self.answers.insert(request.into(), answer);
+        let fetch = ServedFetch { track, priority, wanted, group, runs, waker };
+        self.fetches.insert(request.into(), fetch);
     }
 
     /// A reader of the track that the peer subscribed to by this request.
     pub(crate) fn query(&self, request: RequestKey) -> Option<TrackConsumer> {
-        self.serves.get(request.into()).map(|serve| serve.track.query())
+        self.tracks.get(request.into()).map(|served| served.track.query())
     }
 
     /// The next command for what the peer fetches. `no_group`: the error if the track exists, and the
     /// group does not.
-    pub(crate) fn next_answer(
+    pub(crate) fn next_for_fetch(
         &mut self,
         slot: usize,
         no_group: Error,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
-        let (key, answer) = self.answers.at(slot)?;
+        let (key, fetch) = self.fetches.at(slot)?;
         let request = RequestKey::of(key);
-        if answer.group.is_some() {
+        if fetch.group.is_some() {
             return None;
         }
-        let FetchedGroups::One(range) = answer.wanted else {
+        let FetchedGroups::One(range) = fetch.wanted else {
             return self.next_of_range(slot, no_group, group_waker);
         };
         let sequence = range.start.group;
-        if answer.track.has_parts(sequence) {
-            answer.wanted = FetchedGroups::Range(range);
+        if fetch.track.has_parts(sequence) {
+            fetch.wanted = FetchedGroups::Range(range);
             return self.next_of_range(slot, no_group, group_waker);
         }
-        match answer.track.poll_fetch(Some(&answer.waker), sequence, answer.priority) {
+        match fetch.track.poll_fetch(Some(&fetch.waker), sequence, fetch.priority) {
             Poll::Pending => None,
             Poll::Ready(Ok(mut group)) => {
                 let cursor = group.cursor();
@@ -222,10 +222,10 @@ impl Outbox {
                     Poll::Ready(Ok(frames)) => Some(frames),
                     _ => None,
                 };
-                let ends_track = answer.track.end() == Some(sequence + 1);
-                answer.group = Some(group);
+                let ends_track = fetch.track.end() == Some(sequence + 1);
+                fetch.group = Some(group);
                 // The properties may be unknown. Then the defaults are sent.
-                let info = match answer.track.try_info() {
+                let info = match fetch.track.try_info() {
                     Poll::Ready(Ok(info)) => info,
                     _ => TrackInfo::default(),
                 };
@@ -233,9 +233,9 @@ impl Outbox {
                 Some(Command::AcceptFetch { request, group, info, frames, ends_track })
             }
             Poll::Ready(Err(error)) => {
-                let has_track = matches!(answer.track.try_info(), Poll::Ready(Ok(_)));
+                let has_track = matches!(fetch.track.try_info(), Poll::Ready(Ok(_)));
                 let is_missing = error == Error::NotFound && has_track;
-                self.answers.remove(key);
+                self.fetches.remove(key);
                 let error = if is_missing { no_group } else { error };
                 Some(Command::Refuse { request, error })
             }
@@ -249,56 +249,56 @@ impl Outbox {
         no_group: Error,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<Command> {
-        let (key, answer) = self.answers.at(slot)?;
+        let (key, fetch) = self.fetches.at(slot)?;
         let request = RequestKey::of(key);
-        match answer.wanted {
+        match fetch.wanted {
             FetchedGroups::One(_) | FetchedGroups::Over => None,
             FetchedGroups::Range(range) => {
-                let mut cx = Context::from_waker(&answer.waker);
-                let accepted = match answer.track.poll_info(&mut cx) {
+                let mut cx = Context::from_waker(&fetch.waker);
+                let accepted = match fetch.track.poll_info(&mut cx) {
                     Poll::Pending => return None,
                     Poll::Ready(info) => info.and_then(|info| {
-                        let range = answer.narrowed(range).ok_or(no_group)?;
+                        let range = fetch.narrowed(range).ok_or(no_group)?;
                         Ok((info, range))
                     }),
                 };
                 let (info, range) = match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        self.answers.remove(key);
+                        self.fetches.remove(key);
                         return Some(Command::Refuse { request, error });
                     }
                 };
                 let FetchRange { start, end, descending, .. } = range;
                 let first = if descending { end.group } else { start.group };
-                answer.wanted = FetchedGroups::Rest(range, first);
-                answer.waker.wake_by_ref();
-                let ends_track = answer.track.ends_with(end);
+                fetch.wanted = FetchedGroups::Rest(range, first);
+                fetch.waker.wake_by_ref();
+                let ends_track = fetch.track.ends_with(end);
                 Some(Command::AcceptRange { request, info, end, ends_track })
             }
-            FetchedGroups::Rest(..) | FetchedGroups::End if !answer.runs.is_empty() => {
-                let run = answer.runs.pop_front()?;
+            FetchedGroups::Rest(..) | FetchedGroups::End if !fetch.runs.is_empty() => {
+                let run = fetch.runs.pop_front()?;
                 self.send_run(request, run, group_waker)
             }
             FetchedGroups::Rest(range, next) => {
                 let FetchRange { start, end, descending, .. } = range;
                 let to = if descending { start.group } else { end.group };
-                let (mut runs, gap) = answer.track.next_runs(next, &range);
+                let (mut runs, gap) = fetch.track.next_runs(next, &range);
                 let Some(first) = runs.pop_front() else {
-                    answer.wanted = FetchedGroups::Over;
+                    fetch.wanted = FetchedGroups::Over;
                     return Some(Command::EndRange { request, gap });
                 };
                 let sequence = first.run.sequence;
                 let after = if descending { sequence.wrapping_sub(1) } else { sequence + 1 };
-                answer.wanted = match sequence == to {
+                fetch.wanted = match sequence == to {
                     true => FetchedGroups::End,
                     false => FetchedGroups::Rest(range, after),
                 };
-                answer.runs = runs;
+                fetch.runs = runs;
                 self.send_run(request, first, group_waker)
             }
             FetchedGroups::End => {
-                answer.wanted = FetchedGroups::Over;
+                fetch.wanted = FetchedGroups::Over;
                 Some(Command::EndRange { request, gap: false })
             }
         }
@@ -313,7 +313,7 @@ impl Outbox {
     ) -> Option<Command> {
         let FetchedRun { group, run, gap } = run;
         let cursor = group.cursor();
-        self.answers.get_mut(request.into())?.group = Some(group);
+        self.fetches.get_mut(request.into())?.group = Some(group);
         let group = self.send(OutgoingGroup::new(request, cursor), waker);
         Some(Command::RangeGroup { request, group, run, gap })
     }
@@ -328,12 +328,12 @@ impl Outbox {
         key.into()
     }
 
-    fn end_serve(&mut self, request: RequestKey) -> Option<ServedTrack> {
-        let serve = self.serves.remove(request.into())?;
-        if serve.step != ServePhase::Query {
-            self.peer_tracks.end(&serve.track);
+    fn end_track(&mut self, request: RequestKey) -> Option<ServedTrack> {
+        let served = self.tracks.remove(request.into())?;
+        if served.phase != ServePhase::Query {
+            self.peer_tracks.end(&served.track);
         }
-        Some(serve)
+        Some(served)
     }
 
     /// The machine will not read the group again. Returns whether the group was given up because of
@@ -341,17 +341,17 @@ impl Outbox {
     pub(crate) fn release(&mut self, group: Token) -> bool {
         let Some(sending) = self.groups.remove(group.into()) else { return false };
         let is_range = |it: &&mut ServedFetch| !matches!(it.wanted, FetchedGroups::One(_));
-        if let Some(answer) = self.answers.get_mut(sending.request.into()).filter(is_range) {
+        if let Some(fetch) = self.fetches.get_mut(sending.request.into()).filter(is_range) {
             // The next group may follow.
-            answer.group = None;
-            answer.waker.wake_by_ref();
+            fetch.group = None;
+            fetch.waker.wake_by_ref();
         }
         sending.is_old
     }
 
     /// The number of tracks that the peer reads or queries.
     pub(crate) fn serving(&self) -> usize {
-        self.serves.len()
+        self.tracks.len()
     }
 
     /// The number of groups that are being sent.
@@ -360,23 +360,23 @@ impl Outbox {
     }
 
     /// The next step for the track of a request.
-    pub(crate) fn next_for(
+    pub(crate) fn next_for_track(
         &mut self,
         slot: usize,
         group_waker: impl FnOnce(usize) -> Waker,
     ) -> Option<OutboxStep> {
-        let (key, serve) = self.serves.at(slot)?;
+        let (key, served) = self.tracks.at(slot)?;
         let request = RequestKey::of(key);
-        if let Some(group) = serve.start() {
+        if let Some(group) = served.start() {
             return Some(OutboxStep::Command(Command::StartSubscribe { request, group }));
         }
-        let error = match serve.step {
+        let error = match served.phase {
             ServePhase::Query | ServePhase::Accept => {
-                match serve.track.poll_info(&mut Context::from_waker(&serve.waker)) {
+                match served.track.poll_info(&mut Context::from_waker(&served.waker)) {
                     Poll::Pending => return None,
-                    Poll::Ready(Ok(info)) if serve.step == ServePhase::Accept => {
-                        serve.step = ServePhase::Groups;
-                        let largest = serve.track.last_position(FramePosition::MAX);
+                    Poll::Ready(Ok(info)) if served.phase == ServePhase::Accept => {
+                        served.phase = ServePhase::Groups;
+                        let largest = served.track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Command(Command::AcceptSubscribe {
                             request,
                             info,
@@ -384,7 +384,7 @@ impl Outbox {
                         }));
                     }
                     Poll::Ready(Ok(info)) => {
-                        let track = self.end_serve(request)?.track;
+                        let track = self.end_track(request)?.track;
                         let largest = track.last_position(FramePosition::MAX);
                         return Some(OutboxStep::Queried(
                             Command::AcceptTrack { request, info, largest },
@@ -394,18 +394,18 @@ impl Outbox {
                     Poll::Ready(Err(error)) => error,
                 }
             }
-            ServePhase::Groups => match serve.poll_group() {
+            ServePhase::Groups => match served.poll_group() {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Some((cursor, part)))) => {
                     let sequence = cursor.sequence();
-                    if sequence < serve.floor {
+                    if sequence < served.floor {
                         return Some(OutboxStep::Skipped(false));
                     }
-                    if serve.track.is_old(sequence) {
+                    if served.track.is_old(sequence) {
                         // A group that was too old before the subscription is not missed.
-                        return Some(OutboxStep::Skipped(sequence >= serve.next_sequence));
+                        return Some(OutboxStep::Skipped(sequence >= served.next_sequence));
                     }
-                    serve.lowest = serve.lowest.min(sequence);
+                    served.lowest = served.lowest.min(sequence);
                     let form = cursor.form();
                     let sending = OutgoingGroup::new(request, cursor);
                     let subgroup = part.map_or(0, |part| part.number);
@@ -423,10 +423,10 @@ impl Outbox {
                 Poll::Ready(Ok(None)) => {
                     // The track has not ended, so this is the end of the subscription, which the
                     // peer can still move. So wait for the end of the track.
-                    let mut cx = Context::from_waker(&serve.waker);
-                    match (serve.track.end(), serve.track.poll_closed(&mut cx)) {
+                    let mut cx = Context::from_waker(&served.waker);
+                    match (served.track.end(), served.track.poll_closed(&mut cx)) {
                         (Some(end), _) => {
-                            serve.step = ServePhase::Done;
+                            served.phase = ServePhase::Done;
                             return Some(OutboxStep::Last(Command::FinishSubscribe {
                                 request,
                                 end,
@@ -440,7 +440,7 @@ impl Outbox {
             },
             ServePhase::Done => return None,
         };
-        self.end_serve(request);
+        self.end_track(request);
         Some(OutboxStep::Last(Command::Refuse { request, error }))
     }
 
@@ -486,7 +486,7 @@ impl ServedTrack {
 
     /// The first group that will be sent, once it is known and was not reported.
     fn start(&mut self) -> Option<u64> {
-        if self.started || self.step != ServePhase::Groups {
+        if self.started || self.phase != ServePhase::Groups {
             return None;
         }
         let start = self.track.start()?.min(self.lowest);
@@ -502,21 +502,22 @@ impl Source for Outbox {
         let Some(sending) = self.groups.get_mut(group.into()) else {
             return Supply::Gone(Error::Cancelled);
         };
-        let is_answer = self.answers.get(sending.request.into()).is_some();
-        let serve = self.serves.get(sending.request.into());
-        if serve.is_none() && !is_answer {
+        let is_fetched = self.fetches.get(sending.request.into()).is_some();
+        let served = self.tracks.get(sending.request.into());
+        if served.is_none() && !is_fetched {
             return Supply::Gone(Error::Cancelled);
         }
         // A fetched group is never too old.
-        let aging = serve.filter(|_| !is_answer && run.is_waiting());
-        if aging.is_some_and(|serve| serve.track.is_old(sending.cursor.sequence())) {
+        let aging = served.filter(|_| !is_fetched && run.is_waiting());
+        if aging.is_some_and(|served| served.track.is_old(sending.cursor.sequence())) {
             sending.is_old = true;
             return Supply::Gone(Error::Old);
         }
         // The rest of a group is as old as its next frame.
         let has_begun = from > 0 || run.skipped() > 0;
         let oldest = aging.filter(|_| has_begun);
-        let oldest = oldest.and_then(|serve| serve.track.oldest_useful(sending.cursor.sequence()));
+        let oldest =
+            oldest.and_then(|served| served.track.oldest_useful(sending.cursor.sequence()));
         let (mut is_next, mut is_old) = (true, false);
         let (waker, skipped) = (self.group_wakers.get(group.slot as usize), run.skipped());
         let shown = Cell::new(from - u64::from(sending.base));
@@ -528,7 +529,7 @@ impl Source for Outbox {
         };
         let mut supply = sending.cursor.frames(shown.get(), skipped, waker, &mut push);
         let ends = matches!(supply, Supply::End | Supply::Gone(_)) && !sending.is_rest;
-        let rest = serve.filter(|_| ends).and_then(|it| it.track.rest(sending.cursor.sequence()));
+        let rest = served.filter(|_| ends).and_then(|it| it.track.rest(sending.cursor.sequence()));
         if let Some(rest) = rest.filter(|_| shown.get() == sending.cursor.frame_count()) {
             supply = Supply::More;
             if shown.get() == from {
@@ -537,7 +538,7 @@ impl Source for Outbox {
             }
         }
         let supply = if is_old { Supply::Gone(Error::Old) } else { supply };
-        sending.is_old = !is_answer && supply == Supply::Gone(Error::Old);
+        sending.is_old = !is_fetched && supply == Supply::Gone(Error::Old);
         supply
     }
 
@@ -547,7 +548,7 @@ impl Source for Outbox {
 }
 
 census! { each ServedTrack {
-    plain: track, waker, step, started, lowest, next_sequence, floor;
+    plain: track, waker, phase, started, lowest, next_sequence, floor;
 } }
 
 census! { each ServedFetch { counts: group, runs; plain: track, priority, wanted, waker; } }
@@ -555,6 +556,6 @@ census! { each ServedFetch { counts: group, runs; plain: track, priority, wanted
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
-    within: announcing, peer_tracks, serves, answers, groups;
+    within: announcing, peer_tracks, tracks, fetches, groups;
     plain: group_wakers;
 } }

@@ -128,11 +128,11 @@ impl Driver {
     // ---- groups for the peer -----------------------------------------------------------------
 
     /// A group that the peer requested is here.
-    pub(crate) fn answer_changed(&mut self, slot: usize) {
+    pub(crate) fn served_fetch_changed(&mut self, slot: usize) {
         let waker = |slot| self.ready.waker(ready_key(GROUP, slot as u32));
         // moq-transport has a code of its own for a range without objects, the one for groups that are too old.
         let no_group = if self.version.is_lite() { Error::NotFound } else { Error::Old };
-        if let Some(command) = self.outbox.next_answer(slot, no_group, waker) {
+        if let Some(command) = self.outbox.next_for_fetch(slot, no_group, waker) {
             if let Command::Refuse { error, .. } = &command {
                 self.count_refusal(error);
             }

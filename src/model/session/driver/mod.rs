@@ -124,32 +124,19 @@ pub struct Driver {
 
 /// The kinds of keys in the ready list. The rest of a key is a slot.
 const SESSION: u64 = 0;
-
-const READER: u64 = 1;
-
-const SERVE: u64 = 2;
-
+const ANNOUNCE_READER: u64 = 1;
+const SERVED_TRACK: u64 = 2;
 const GROUP: u64 = 3;
-
 const BROADCAST: u64 = 4;
-
 const TRACK: u64 = 5;
-
 /// Only lets the driver check the time again.
 const TIMER: u64 = 6;
-
 const FETCHER: u64 = 7;
-
 const FETCH: u64 = 8;
-
-const ANSWER: u64 = 9;
-
+const SERVED_FETCH: u64 = 9;
 const PROBE: u64 = 10;
-
 const WAITING: u64 = 11;
-
 const ADMISSION: u64 = 12;
-
 const DECISION: u64 = 13;
 
 fn ready_key(kind: u64, slot: u32) -> u64 {
@@ -676,8 +663,8 @@ impl Driver {
         let slot = (key & u64::from(u32::MAX)) as usize;
         match key >> 32 {
             SESSION => self.run_commands(),
-            READER => self.announcements_changed(slot),
-            SERVE => self.serve_changed(slot),
+            ANNOUNCE_READER => self.announcements_changed(slot),
+            SERVED_TRACK => self.served_track_changed(slot),
             GROUP => {
                 if let Some(command) = self.outbox.group_ready(slot) {
                     self.machine.apply(command);
@@ -687,7 +674,7 @@ impl Driver {
             TRACK => self.track_changed(slot),
             FETCHER => self.fetcher_changed(slot),
             FETCH => self.fetch_changed(slot),
-            ANSWER => self.answer_changed(slot),
+            SERVED_FETCH => self.served_fetch_changed(slot),
             PROBE => self.probe_changed(),
             WAITING => self.waiting_changed(slot),
             ADMISSION => self.admission_changed(),

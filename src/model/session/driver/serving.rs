@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::{Driver, GROUP, MAX_QUERIED, QUERIED_TIME, READER, SERVE, ready_key};
+use super::{ANNOUNCE_READER, Driver, GROUP, MAX_QUERIED, QUERIED_TIME, SERVED_TRACK, ready_key};
 use crate::machine::{Command, RequestKey, Token};
 use crate::model::base::count;
 use crate::model::cache::TrackConsumer;
@@ -32,7 +32,7 @@ impl Driver {
         if tracks {
             reader.announce_tracks(prefix, self.horizon());
         }
-        let waker = self.ready.waker(ready_key(READER, request.slot() as u32));
+        let waker = self.ready.waker(ready_key(ANNOUNCE_READER, request.slot() as u32));
         let is_counted = self.version.counts_announcements();
         self.outbox.announcing.add(request, reader, waker, is_counted);
         self.announcements_changed(request.slot());
@@ -55,14 +55,14 @@ impl Driver {
         log::refused(self.id, error);
     }
 
-    pub(crate) fn serve_waker(&self, request: RequestKey) -> Waker {
-        self.ready.waker(ready_key(SERVE, request.slot() as u32))
+    pub(crate) fn served_track_waker(&self, request: RequestKey) -> Waker {
+        self.ready.waker(ready_key(SERVED_TRACK, request.slot() as u32))
     }
 
     /// There may be something new on a track that the peer reads.
-    pub(crate) fn serve_changed(&mut self, slot: usize) {
+    pub(crate) fn served_track_changed(&mut self, slot: usize) {
         let waker = |slot| self.ready.waker(ready_key(GROUP, slot as u32));
-        let Some(next) = self.outbox.next_for(slot, waker) else { return };
+        let Some(next) = self.outbox.next_for_track(slot, waker) else { return };
         let more = matches!(next, OutboxStep::Skipped(_) | OutboxStep::Command(_));
         match next {
             OutboxStep::Skipped(missed) => {

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::inbox::RemoteBroadcast;
-use super::{ADMISSION, ANSWER, BROADCAST, Driver, WAITING, ready_key};
+use super::{ADMISSION, BROADCAST, Driver, SERVED_FETCH, WAITING, ready_key};
 use crate::coding::MAX_SEGMENTS;
 use crate::machine::{FetchRange, RangeTarget, RequestKey, Token};
 use crate::model::base::Horizon;
@@ -175,17 +175,17 @@ impl Driver {
         let track = if self.version.is_lite() { track } else { track.with_subgroups() };
         match kind {
             TrackRequestKind::Subscribe(_) => {
-                self.outbox.add_serve(request, track, self.serve_waker(request));
-                self.serve_changed(slot);
+                self.outbox.add_track(request, track, self.served_track_waker(request));
+                self.served_track_changed(slot);
             }
             TrackRequestKind::Query => {
-                self.outbox.add_query(request, track, self.serve_waker(request));
-                self.serve_changed(slot);
+                self.outbox.add_query(request, track, self.served_track_waker(request));
+                self.served_track_changed(slot);
             }
             TrackRequestKind::Fetch { priority, wanted } => {
-                let waker = self.ready.waker(ready_key(ANSWER, slot as u32));
-                self.outbox.add_answer(request, track, priority, wanted, waker);
-                self.answer_changed(slot);
+                let waker = self.ready.waker(ready_key(SERVED_FETCH, slot as u32));
+                self.outbox.add_fetch(request, track, priority, wanted, waker);
+                self.served_fetch_changed(slot);
             }
         }
     }
