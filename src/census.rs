@@ -76,6 +76,12 @@ mod counting {
             }
         }
 
+        /// The number of all entries.
+        #[cfg(test)]
+        pub(crate) fn total(&self) -> usize {
+            self.0.values().sum()
+        }
+
         /// Whether there are no entries at all.
         pub fn is_empty(&self) -> bool {
             self.0.is_empty()

@@ -19,6 +19,8 @@ use super::io::{Action, Input};
 use super::lite::{self, Lite};
 use super::run::{FrameRange, MAX_BURST};
 use super::source::Source;
+#[cfg(test)]
+use crate::census::Census;
 use crate::census::census;
 use crate::error::Error;
 use crate::stream::{Dir, StreamId};
@@ -343,7 +345,7 @@ impl BareMachine {
     /// The number of remembered entries, except for announcements.
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
-        self.core.entries() + dispatch!(&self.dialect, it => it.entries())
+        Census::of(&self.core).total() + dispatch!(&self.dialect, it => it.entries())
     }
 }
 

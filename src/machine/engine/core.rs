@@ -483,16 +483,6 @@ impl Core {
         }
         Ok(())
     }
-
-    /// The number of remembered entries, except for announcements.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> usize {
-        let queues = self.actions.len() + self.notices.len() + self.timers.len();
-        let groups = self.recv_streams.entries() + self.schedule.entries();
-        let subscriptions = self.outgoing.entries() + self.incoming.len() + self.unconfirmed;
-        let fetches = self.incoming_fetches.len() + self.outgoing_fetches.len();
-        self.requests.entries() + groups + subscriptions + fetches + queues
-    }
 }
 
 census! { ControlStream { within: send; plain: stream, blocked; } }

@@ -126,12 +126,6 @@ impl OutgoingSubscriptions {
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.by_token.values().copied()
     }
-
-    /// The number of remembered entries.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> usize {
-        self.slab.len() + self.by_number.len() + self.by_token.len()
-    }
 }
 
 census! { each OutgoingSubscription {

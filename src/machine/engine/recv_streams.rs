@@ -390,13 +390,6 @@ impl RecvStreams {
         }
     }
 
-    /// The number of remembered entries.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> usize {
-        let queues = self.new.len() + self.frames.len() + self.held.len();
-        self.streams.len() + self.by_stream.len() + queues
-    }
-
     /// Bytes that wait to be decoded.
     #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {

@@ -602,13 +602,6 @@ impl Requests {
         self.blocked += usize::from(blocked);
         request.blocked = blocked;
     }
-
-    /// The number of remembered entries.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> usize {
-        let queues = self.readable.len() + self.writable.len() + self.unopened.len();
-        self.slab.len() + self.by_stream.len() + queues
-    }
 }
 
 census! { each Request {

@@ -738,14 +738,6 @@ impl Schedule {
         self.released.push_back(ReleasedGroup { request, group, sent: false, end: 0 });
     }
 
-    /// The number of remembered entries.
-    #[cfg(test)]
-    pub(crate) fn entries(&self) -> usize {
-        let groups: usize = self.tracks.iter().map(|track| track.groups.len()).sum();
-        let orders: usize = self.orders.iter().map(BTreeSet::len).sum();
-        self.tracks.len() + groups + orders + self.by_stream.len() + self.released.len()
-    }
-
     fn forget_stream(&mut self, id: StreamId) {
         self.by_stream.remove(&id);
         self.unblock(id);

@@ -38,7 +38,7 @@ use crate::error::Error;
 use crate::hop::{Hop, Hops};
 use crate::limits::Limits;
 use crate::path::Path;
-use crate::sim::{Bare, Endpoint, Frame, Link, Pair, Random, Shelf};
+use crate::sim::{Bare, Census, Endpoint, Frame, Link, Pair, Random, Shelf};
 use crate::stream::{Code, Dir, Side};
 use crate::subscription::{Subscription, TrackInfo};
 use crate::time::Timestamp;

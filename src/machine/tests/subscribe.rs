@@ -214,7 +214,7 @@ fn unsubscribing_ends_both_ends() {
 fn a_subscription_that_was_not_sent_is_withdrawn_without_a_trace() {
     for version in LITE {
         // The session's own stream opens, on versions that have one.
-        let bi_streams = Features::of(version).settles.into();
+        let bi_streams = Features::of(version).version_setup.into();
         let link = Link { bi_streams, ..Link::perfect() };
         let mut pair = pair(version, link);
         for _ in 0..10 {
@@ -380,7 +380,7 @@ fn track_info_is_requested_without_a_subscription() {
         let machine = &pair.client.machine;
         let AnyDialect::Lite(lite) = &machine.bare.dialect else { panic!("moq-lite") };
         assert_eq!(
-            (machine.bare.core.outgoing.entries(), lite.entries()),
+            (Census::of(&machine.bare.core.outgoing).total(), lite.entries()),
             (3, 0),
             "the subscription alone"
         );

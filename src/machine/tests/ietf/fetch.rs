@@ -179,8 +179,9 @@ fn a_fetch_can_be_withdrawn_at_any_time() {
     on_all_nine(|_, mut pair| {
         while pair.sleep_to_deadline() {}
         // Without ids: one that was not used leaves a gap, which the other end remembers.
-        let entries =
-            |pair: &Peers| [&pair.client, &pair.server].map(|end| end.machine.bare.core.entries());
+        let entries = |pair: &Peers| {
+            [&pair.client, &pair.server].map(|end| Census::of(&end.machine.bare.core))
+        };
         let before = entries(&pair);
         for steps in [0, 1, 5, 20, 50, 1_000] {
             for accepts in [true, false] {
