@@ -20,15 +20,9 @@ use smoq::{
     Origin, Path, Server, Session, Subscription, TrackProducer, Version,
 };
 
-const DRAFTS: [Version; 7] = [
-    Version::Moqt16,
-    Version::Moqt17,
-    Version::Moqt18,
-    Version::Moqt19,
-    Version::Moqt20,
-    Version::Moqt21,
-    Version::Moqt22,
-];
+fn drafts() -> impl Iterator<Item = Version> {
+    Version::ALL.into_iter().filter(|version| *version >= Version::Moqt16)
+}
 
 /// A server that publishes `video` of `demo`, and whose client is the test.
 struct World {
@@ -290,7 +284,7 @@ fn with_filter(filter: Filter) -> Parameters {
 /// the whole group (moq-transport-22, 3.1.4, 3.4 and 3.5).
 #[test]
 fn a_late_subscriber_gets_the_latest_group_in_two_parts() {
-    for version in DRAFTS {
+    for version in drafts() {
         let mut world = World::new(version);
         world.write_groups(0..7);
         let mut group = world.track.append_group().unwrap();
@@ -321,7 +315,7 @@ fn a_late_subscriber_gets_the_latest_group_in_two_parts() {
 /// An object that is still arriving is the largest one, and a FETCH delivers all of it (3.1.4 and 3.2).
 #[test]
 fn the_largest_object_may_still_arrive() {
-    for version in DRAFTS.into_iter().filter(|it| *it < Version::Moqt20) {
+    for version in drafts().filter(|it| *it < Version::Moqt20) {
         let mut world = World::new(version);
         world.write_groups(0..2);
         let mut group = world.track.append_group().unwrap();
@@ -346,7 +340,7 @@ fn the_largest_object_may_still_arrive() {
 #[test]
 fn a_group_that_arrives_during_the_join_is_whole() {
     for seed in 0..300 {
-        for version in DRAFTS {
+        for version in drafts() {
             join_while_a_group_arrives(version, &mut Random::new(seed));
         }
     }
@@ -426,7 +420,7 @@ fn join_while_a_group_arrives(version: Version, random: &mut Random) {
 /// A range comes from the cache. Groups that it lost are marked, in either order (3.2.2).
 #[test]
 fn a_range_has_what_the_cache_has() {
-    for version in DRAFTS {
+    for version in drafts() {
         let mut world = World::new(version);
         world.write_groups(0..10);
         let (start, end) = (Location::new(2, 1), Location::new(20, 0));
@@ -449,7 +443,7 @@ fn a_range_has_what_the_cache_has() {
 /// for a single group.
 #[test]
 fn with_a_fill_timeout_of_zero_the_cache_alone_answers() {
-    for version in DRAFTS.into_iter().filter(|version| *version >= Version::Moqt18) {
+    for version in drafts().filter(|version| *version >= Version::Moqt18) {
         let mut world = World::new(version);
         world.write_groups(0..10);
         let mark = if version >= Version::Moqt20 { "!" } else { "?" };
@@ -478,7 +472,7 @@ fn with_a_fill_timeout_of_zero_the_cache_alone_answers() {
 /// FETCH.
 #[test]
 fn a_malformed_track_ends_downstream() {
-    for version in DRAFTS {
+    for version in drafts() {
         let mut world = World::new(version);
         let (_, stream) = world.request(|id| {
             let (namespace, track) = (Path::new("demo"), "video".into());
@@ -512,7 +506,7 @@ fn a_malformed_track_ends_downstream() {
 /// (3.2).
 #[test]
 fn groups_that_do_not_exist_are_not_marked() {
-    for version in DRAFTS {
+    for version in drafts() {
         let mut world = World::new(version);
         let range = |world: &mut World, first, last| {
             let (start, end) = (Location::new(first, 0), Location::new(last, 1));
