@@ -27,15 +27,15 @@ use crate::hosts::Attempt;
 use crate::http::Http;
 use crate::socket::Socket;
 
-/// Starts the session of a connection when TLS or HTTP/3 has agreed on a version.
-pub(crate) enum Role {
+/// The settings from which the session of a connection is made, when TLS or HTTP/3 has agreed on a version.
+pub(crate) enum Settings {
     Client(Client),
     Server(Server),
     /// A server whose application accepts or rejects each session.
     Request(Server),
 }
 
-impl Role {
+impl Settings {
     fn versions(&self) -> &Versions {
         match self {
             Self::Client(client) => client.versions(),
@@ -89,7 +89,7 @@ pub(crate) struct Connection {
     pub(crate) attempt: Option<Attempt>,
     pub(crate) quic: quinn_proto::Connection,
     /// Taken when the handshake is complete.
-    pub(crate) role: Option<Role>,
+    pub(crate) settings: Option<Settings>,
     /// HTTP/3, if the session runs on WebTransport.
     pub(crate) http: Option<Box<Http>>,
     moq: Option<Moq>,
@@ -144,7 +144,7 @@ impl Connection {
         id: ConnectionId,
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
-        role: Role,
+        settings: Settings,
         waker: Waker,
     ) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Connection {
             handle,
             attempt: None,
             quic,
-            role: Some(role),
+            settings: Some(settings),
             http: None,
             moq: None,
             sending: Sending::default(),
@@ -182,7 +182,7 @@ impl Connection {
         let moq = moq.and_then(|moq| moq.clock.deadline(moq.driver.poll_timeout()?));
         let closing = self.closing.as_ref().map(|closing| closing.until);
         let lost = self.lost.as_ref().map(|(_, until)| *until);
-        let http = self.http.as_ref().filter(|_| self.role.is_some()).map(|http| http.until);
+        let http = self.http.as_ref().filter(|_| self.settings.is_some()).map(|http| http.until);
         [self.quic.poll_timeout(), moq, closing, lost, http].into_iter().flatten().min()
     }
 
@@ -261,12 +261,12 @@ impl Connection {
 
     /// The handshake of QUIC is complete: starts the session in the agreed version, or HTTP/3.
     fn connected(&mut self, now: Instant, events: &mut VecDeque<Event>) {
-        let Some(role) = &self.role else { return };
+        let Some(settings) = &self.settings else { return };
         let tls = || self.quic.crypto_session().handshake_data();
         if Carrier::of(tls()) == Carrier::WebTransport {
             return self.begin_http(now, events);
         }
-        match smoq_quic::agreed(tls(), role.versions()) {
+        match smoq_quic::agreed(tls(), settings.versions()) {
             Some(agreed) => self.begin(now, agreed, None, events),
             None => {
                 // The TLS configuration offered a foreign protocol, or the peer has no ALPN.
@@ -288,7 +288,7 @@ impl Connection {
         events: &mut VecDeque<Event>,
     ) {
         self.quic.close(now, code, Bytes::copy_from_slice(reason.as_bytes()));
-        if self.role.take().is_some() {
+        if self.settings.take().is_some() {
             events.push_back(Event::Failed { id: self.id, error });
         }
     }
@@ -301,10 +301,11 @@ impl Connection {
         http: Option<HttpRequest>,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(role) = self.role.take() else { return };
-        let (remote, version, clock) = (self.quic.remote_address(), agreed.version(), role.clock());
+        let Some(settings) = self.settings.take() else { return };
+        let (remote, version, clock) =
+            (self.quic.remote_address(), agreed.version(), settings.clock());
         let (session, request, driver) =
-            role.start(agreed, clock.instant(now), self.http.is_some(), http);
+            settings.start(agreed, clock.instant(now), self.http.is_some(), http);
         log::agreed(self.id.serial, remote, version);
         if let Some(session) = session.clone() {
             events.push_back(Event::Connected { id: self.id, session, version, remote });
@@ -334,7 +335,7 @@ impl Connection {
     /// The peer or the network ended the connection.
     fn lost(&mut self, now: Instant, error: ConnectionError, events: &mut VecDeque<Event>) {
         log::lost(self.id.serial, &error);
-        if self.role.take().is_some() {
+        if self.settings.take().is_some() {
             return events.push_back(Event::Failed { id: self.id, error: error.into() });
         }
         if self.moq.is_none() {
@@ -627,7 +628,7 @@ impl Connection {
 
     /// Whether the handshake is in progress.
     pub(crate) fn is_dialing(&self) -> bool {
-        self.role.is_some()
+        self.settings.is_some()
     }
 
     /// This attempt reached the host: the connection has the host's id from now on.
@@ -637,7 +638,7 @@ impl Connection {
 
     /// Gives up the handshake without an event.
     pub(crate) fn give_up(&mut self, now: Instant) {
-        (self.role, self.attempt) = (None, None);
+        (self.settings, self.attempt) = (None, None);
         self.quic.close(now, VarInt::from_u32(0), Bytes::new());
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use smoq::Client;
 use smoq_quic::{Race, Unreachable};
 
-use crate::connection::Role;
+use crate::connection::Settings;
 use crate::dial_config::{DialConfig, Dialer, HEAD_START};
 use crate::endpoint::{Endpoint, clock};
 use crate::error::DialError;
@@ -107,8 +107,8 @@ impl Endpoint {
                 let attempt = Attempt { host: id, carrier: n, address };
                 let dialed = match dialer {
                     Dialer::Quic(config) => {
-                        let role = Role::Client(client.clone());
-                        let place = self.begin(now, address, name, config.clone(), role);
+                        let settings = Settings::Client(client.clone());
+                        let place = self.begin(now, address, name, config.clone(), settings);
                         place.inspect(|place| {
                             if let Some(connection) = &mut self.connections[place.slot] {
                                 connection.attempt = Some(attempt);

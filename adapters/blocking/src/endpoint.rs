@@ -17,7 +17,7 @@ use quinn_proto::{
 use smoq::{Client, ReadyList, Server, Session};
 use smoq_quic::{Buffers, WorkerSocket};
 
-use crate::connection::{Connection, Role};
+use crate::connection::{Connection, Settings};
 use crate::dial_config::DialConfig;
 use crate::error::{DialError, Error};
 use crate::event::{ConnectionId, Event};
@@ -321,7 +321,7 @@ impl Endpoint {
     ) -> Result<ConnectionId, Error> {
         let remote = self.reachable(remote)?;
         let (handle, quic) = self.quic.connect(clock(), config, remote, name)?;
-        Ok(self.insert(handle, quic, Role::Client(client.clone())))
+        Ok(self.insert(handle, quic, Settings::Client(client.clone())))
     }
 
     /// The address in the form that the socket takes.
@@ -340,7 +340,7 @@ impl Endpoint {
         remote: SocketAddr,
         name: &str,
         config: ClientConfig,
-        role: Role,
+        settings: Settings,
     ) -> Result<ConnectionId, DialError> {
         let local = self.local_addr();
         if local.as_ref().is_ok_and(SocketAddr::is_ipv4) && remote.is_ipv6() {
@@ -348,7 +348,7 @@ impl Endpoint {
         }
         let remote = self.reachable(remote).unwrap_or(remote);
         let (handle, quic) = self.quic.connect(now, config, remote, name)?;
-        Ok(self.insert(handle, quic, role))
+        Ok(self.insert(handle, quic, settings))
     }
 
     /// The number of connections above which further ones are refused. Default 16,384.
@@ -610,15 +610,15 @@ impl Endpoint {
 
     fn accept(&mut self, incoming: Incoming, now: Instant, mut answer: Vec<u8>) {
         let Some(server) = &self.server else { return self.quic.ignore(incoming) };
-        let make = if self.requests { Role::Request } else { Role::Server };
-        let role = make(server.clone());
+        let make = if self.requests { Settings::Request } else { Settings::Server };
+        let settings = make(server.clone());
         if self.open >= self.max_connections {
             let packet = self.quic.refuse(incoming, &mut answer);
             return self.respond(packet, &answer);
         }
         match self.quic.accept(incoming, now, &mut answer, None) {
             Ok((handle, quic)) => {
-                self.insert(handle, quic, role);
+                self.insert(handle, quic, settings);
             }
             Err(error) => {
                 if let Some(packet) = error.response {
@@ -642,7 +642,7 @@ impl Endpoint {
         &mut self,
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
-        role: Role,
+        settings: Settings,
     ) -> ConnectionId {
         let ConnectionHandle(slot) = handle;
         if self.connections.len() <= slot {
@@ -652,7 +652,7 @@ impl Endpoint {
         self.open += 1;
         let id = ConnectionId { slot, serial: self.serial };
         self.connections[slot] =
-            Some(Connection::new(id, handle, quic, role, self.woken.waker(slot as u64)));
+            Some(Connection::new(id, handle, quic, settings, self.woken.waker(slot as u64)));
         self.queue(slot);
         id
     }

@@ -11,7 +11,7 @@ use smoq_quic::webtransport::{self, Action, Event as HttpEvent, WebTransport};
 use smoq_quic::{FLUSH_TIMEOUT, HTTP_TIMEOUT, log, quic_code, quic_stream_id, stream_id};
 
 use crate::config::SEND_WINDOW;
-use crate::connection::{Connection, Role, Turn};
+use crate::connection::{Connection, Settings, Turn};
 use crate::error::DialError;
 use crate::event::Event;
 
@@ -33,15 +33,15 @@ impl Http {
 impl Connection {
     /// TLS agreed on HTTP/3.
     pub(crate) fn begin_http(&mut self, now: Instant, events: &mut VecDeque<Event>) {
-        let web_transport = match &self.role {
-            Some(Role::Client(client)) => {
+        let web_transport = match &self.settings {
+            Some(Settings::Client(client)) => {
                 let authority = match client.authority() {
                     "" => self.quic.remote_address().to_string(),
                     authority => authority.to_owned(),
                 };
                 WebTransport::client(&authority, client.path().as_str(), client.versions())
             }
-            Some(Role::Server(server) | Role::Request(server)) => {
+            Some(Settings::Server(server) | Settings::Request(server)) => {
                 Ok(WebTransport::server(server.versions()))
             }
             None => return,
@@ -117,7 +117,7 @@ impl Connection {
         events: &mut VecDeque<Event>,
         turn: &mut Turn,
     ) {
-        if self.http.as_ref().is_some_and(|http| http.until <= heard) && self.role.is_some() {
+        if self.http.as_ref().is_some_and(|http| http.until <= heard) && self.settings.is_some() {
             let code = self.carrier().close_code(smoq::Error::Timeout.session_code());
             self.fail(now, code, "no session in time", DialError::Timeout, events);
         }
@@ -136,7 +136,7 @@ impl Connection {
                     self.read(now, quic_stream_id(id), turn);
                 }
                 HttpEvent::Closed { error } => self.lost = Some((error, now + FLUSH_TIMEOUT)),
-                HttpEvent::Failed(error) if self.role.is_some() => {
+                HttpEvent::Failed(error) if self.settings.is_some() => {
                     self.fail_http(now, error, events);
                 }
                 HttpEvent::Failed(error) => {

@@ -19,7 +19,7 @@ use smoq_quic::rustls::{self, ClientConnection, ServerConnection};
 use self::handshake::{Dial, Handshake, Progress, Upgrade};
 use self::session::WebSocket;
 use self::stream::Stream;
-use crate::connection::Role;
+use crate::connection::Settings;
 use crate::endpoint::{Endpoint, Job, WEB_SOCKETS};
 use crate::error::DialError;
 use crate::event::ConnectionId;
@@ -348,10 +348,16 @@ impl Endpoint {
         let Some((_, server)) = &self.web_sockets.listener else { return };
         match handshake.step(server.versions()) {
             Ok(Progress::Done(upgrade)) if self.open < self.max_connections => {
-                let make = if self.requests { Role::Request } else { Role::Server };
-                let role = make(server.clone());
+                let make = if self.requests { Settings::Request } else { Settings::Server };
+                let settings = make(server.clone());
                 self.open += 1;
-                self.begin_session(now, serial, ConnectionId { slot: SLOT, serial }, upgrade, role);
+                self.begin_session(
+                    now,
+                    serial,
+                    ConnectionId { slot: SLOT, serial },
+                    upgrade,
+                    settings,
+                );
             }
             Ok(Progress::Later(later)) if later.until() > now => {
                 if later.stream.has_read_all() {
@@ -372,7 +378,7 @@ impl Endpoint {
         match dial.step() {
             Ok(Progress::Done((upgrade, client))) => {
                 self.reached(now, attempt.host, ConnectionId { slot: SLOT, serial });
-                self.begin_session(now, serial, attempt.host, upgrade, Role::Client(client));
+                self.begin_session(now, serial, attempt.host, upgrade, Settings::Client(client));
             }
             Ok(Progress::Later(late)) if late.handshake.until() <= now => {
                 self.dial_failed(now, serial, attempt, DialError::Timeout);
@@ -398,10 +404,10 @@ impl Endpoint {
         serial: u64,
         id: ConnectionId,
         upgrade: Upgrade,
-        role: Role,
+        settings: Settings,
     ) {
         let waker = self.woken.waker(WEB_SOCKET | serial);
-        let session = WebSocket::new(id, upgrade, role, waker, now);
+        let session = WebSocket::new(id, upgrade, settings, waker, now);
         let connected = session.connected();
         self.web_sockets.sessions.insert(serial, session);
         if let Some(connected) = connected {

@@ -48,7 +48,7 @@ pub(crate) async fn drive(
 ) -> Result<(), Error> {
     let connection = streams.connection.clone();
     let wakers = std::array::from_fn(|key| streams.ready.waker(key as u64));
-    let mut round = Round {
+    let mut driving = DriveLoop {
         connection: &connection,
         wakers,
         accept_uni: pin!(connection.accept_uni()),
@@ -63,18 +63,18 @@ pub(crate) async fn drive(
         timer: Timer { clock, runtime, deadline: None, timer: None },
         send_window: SendWindow::default(),
     };
-    let now = round.timer.now();
-    round.follow_path(now);
+    let now = driving.timer.now();
+    driving.follow_path(now);
     // Streams that came before the session.
-    round.follow_http(now);
+    driving.follow_http(now);
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, READ_DATAGRAM] {
-        round.wakers[key].wake_by_ref();
+        driving.wakers[key].wake_by_ref();
     }
-    if let End::Close { code, reason } = poll_fn(|cx| round.poll(cx)).await {
-        round.flush(code, reason).await;
-        round.streams.close(code, reason.as_bytes());
+    if let End::Close { code, reason } = poll_fn(|cx| driving.poll(cx)).await {
+        driving.flush(code, reason).await;
+        driving.streams.close(code, reason.as_bytes());
     }
-    round.driver.close_reason().map_or(Ok(()), CloseReason::into_result)
+    driving.driver.close_reason().map_or(Ok(()), CloseReason::into_result)
 }
 
 /// The work that is left after the session.
@@ -148,7 +148,7 @@ impl Timer {
 }
 
 /// The state of the loop. `'p` is the lifetime of the pinned futures, `'c` that of the connection they borrow.
-struct Round<'p, 'c> {
+struct DriveLoop<'p, 'c> {
     connection: &'c quinn::Connection,
     wakers: [Waker; FIRST_STREAM],
     accept_uni: Pin<&'p mut AcceptUni<'c>>,
@@ -165,7 +165,7 @@ struct Round<'p, 'c> {
     send_window: SendWindow,
 }
 
-impl Round<'_, '_> {
+impl DriveLoop<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut silent = 0;
         for _ in 0..ROUNDS {

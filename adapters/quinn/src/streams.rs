@@ -26,7 +26,7 @@ pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) recv: Option<RecvStream>,
     pub(crate) send: Option<SendStream>,
-    /// What HTTP/3 writes before the bytes of the session, as far as it is not written yet.
+    /// The rest of the bytes that HTTP/3 writes before those of the session.
     pub(crate) head: Bytes,
     /// Resolves at STOP_SENDING, if the stream is watched: see [`Stops`].
     stopped: Option<Stopped>,

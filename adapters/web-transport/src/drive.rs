@@ -23,7 +23,7 @@ use crate::{CLOSE_TIMEOUT, PENDING_GROUPS, PENDING_WRITE};
 const ROUND: usize = 256;
 /// Rounds before the task yields.
 const ROUNDS: usize = 4;
-/// Carriers ask the system for the state of the path, so they are not asked in each round.
+/// Carriers ask the system for the state of the path, so they are not asked in each driving.
 const PATH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// When a carrier that refused to open a stream is asked again, while there is something to open. Browsers do not wait for
@@ -50,15 +50,15 @@ pub(crate) async fn drive<S: Session, T: Timer>(
     alarm: Alarm<T>,
     side: Side,
 ) -> Result<(), Error> {
-    let mut round = Round::new(carrier, driver, alarm, side);
-    round.follow_path(round.alarm.now());
+    let mut driving = DriveLoop::new(carrier, driver, alarm, side);
+    driving.follow_path(driving.alarm.now());
     for key in [ACCEPT_UNI, ACCEPT_BI, LOST, DATAGRAM] {
-        round.wakers[key].wake_by_ref();
+        driving.wakers[key].wake_by_ref();
     }
-    if let End::Close { code, reason } = poll_fn(|cx| round.poll(cx)).await {
-        round.close(code, reason).await;
+    if let End::Close { code, reason } = poll_fn(|cx| driving.poll(cx)).await {
+        driving.close(code, reason).await;
     }
-    round.driver.close_reason().map_or(Ok(()), CloseReason::into_result)
+    driving.driver.close_reason().map_or(Ok(()), CloseReason::into_result)
 }
 
 /// The work that is left after the session.
@@ -101,7 +101,7 @@ impl Budget {
 }
 
 /// The state of the loop.
-struct Round<S: Session, T: Timer> {
+struct DriveLoop<S: Session, T: Timer> {
     // Dropped first: after this no stream looks finished.
     streams: Streams,
     carrier: S,
@@ -143,7 +143,7 @@ macro_rules! source {
     }};
 }
 
-impl<S: Session, T: Timer> Round<S, T> {
+impl<S: Session, T: Timer> DriveLoop<S, T> {
     fn new(carrier: S, driver: Driver, alarm: Alarm<T>, side: Side) -> Self {
         let streams = Streams::new(side);
         let closed = carrier.clone();
@@ -607,7 +607,7 @@ fn take(chunks: &mut [Bytes]) -> (Chunks, usize) {
     (taken, size)
 }
 
-impl<S: Session, T: Timer> Drop for Round<S, T> {
+impl<S: Session, T: Timer> Drop for DriveLoop<S, T> {
     fn drop(&mut self) {
         if self.closed.is_some() {
             self.carrier.close(carrier_code(Error::SessionClosed.session_code()), "");

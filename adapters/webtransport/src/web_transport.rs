@@ -94,7 +94,7 @@ pub struct WebTransport {
     versions: Versions,
     phase: Phase,
     /// The streams that are not the session's, or not known to be.
-    streams: BTreeMap<StreamId, Role>,
+    streams: BTreeMap<StreamId, StreamKind>,
     /// The number of streams in it that wait for the session.
     early: usize,
     /// Which of the streams that a peer opens only once were opened: control, QPACK encoder, QPACK decoder.
@@ -127,8 +127,9 @@ enum Request {
     Theirs(HttpRequest, request::Accepted),
 }
 
+/// The purpose of a stream.
 #[derive(Debug)]
-enum Role {
+enum StreamKind {
     /// The peer opened it, and has not told what it is.
     New(StreamHead),
     /// It is a stream of the session with this id, which waits for the session to begin.
@@ -211,24 +212,24 @@ impl WebTransport {
 
     /// The peer opened a stream, or this side did because of an [`Action::Open`].
     pub fn opened(&mut self, id: StreamId) {
-        let role = match id.dir() {
-            _ if id.initiator() != self.side => Role::New(StreamHead::default()),
-            Dir::Uni => Role::Ours,
+        let kind = match id.dir() {
+            _ if id.initiator() != self.side => StreamKind::New(StreamHead::default()),
+            Dir::Uni => StreamKind::Ours,
             Dir::Bi => {
                 self.connect = Some(id);
-                Role::Connect(ConnectStream::default())
+                StreamKind::Connect(ConnectStream::default())
             }
         };
-        self.streams.insert(id, role);
+        self.streams.insert(id, kind);
     }
 
     /// How much may be read of a stream now. 0 for one that waits for the session; `None` for one that is not
     /// HTTP/3's, so the session reads it.
     pub fn read_limit(&self, id: StreamId) -> Option<usize> {
         Some(match self.streams.get(&id)? {
-            Role::New(head) => head.missing(id.dir()),
-            Role::Early(_) | Role::Ours => 0,
-            Role::Control(_) | Role::Qpack | Role::Connect(_) => READ,
+            StreamKind::New(head) => head.missing(id.dir()),
+            StreamKind::Early(_) | StreamKind::Ours => 0,
+            StreamKind::Control(_) | StreamKind::Qpack | StreamKind::Connect(_) => READ,
         })
     }
 
@@ -243,12 +244,12 @@ impl WebTransport {
     fn read(&mut self, id: StreamId, mut bytes: &[u8]) -> Result<(), Error> {
         let mut is_settings = false;
         match self.streams.get_mut(&id) {
-            Some(Role::New(head)) => {
+            Some(StreamKind::New(head)) => {
                 head.push(&bytes[..bytes.len().min(head.missing(id.dir()))]);
                 let head = *head;
                 return self.parse_head(id, &head);
             }
-            Some(Role::Control(stream)) => {
+            Some(StreamKind::Control(stream)) => {
                 while let Some(said) = stream.next(&mut bytes)? {
                     match said {
                         control_stream::Said::Settings(settings) => {
@@ -259,8 +260,8 @@ impl WebTransport {
                     }
                 }
             }
-            Some(Role::Connect(_)) => return self.read_connect(id, bytes),
-            Some(Role::Early(_) | Role::Ours | Role::Qpack) | None => {}
+            Some(StreamKind::Connect(_)) => return self.read_connect(id, bytes),
+            Some(StreamKind::Early(_) | StreamKind::Ours | StreamKind::Qpack) | None => {}
         }
         if is_settings { self.settled() } else { Ok(()) }
     }
@@ -290,7 +291,7 @@ impl WebTransport {
             self.refuse(id, codes::SESSION_GONE);
         } else if self.early < EARLY_STREAMS {
             self.early += 1;
-            self.streams.insert(id, Role::Early(session));
+            self.streams.insert(id, StreamKind::Early(session));
         } else {
             self.refuse(id, codes::BUFFERED_STREAM_REJECTED);
         }
@@ -319,8 +320,12 @@ impl WebTransport {
             let reason = "a control or QPACK stream was opened twice";
             return Err(Violation(codes::STREAM_CREATION, reason).into());
         }
-        let role = if place == 0 { Role::Control(ControlStream::default()) } else { Role::Qpack };
-        self.streams.insert(id, role);
+        let kind = if place == 0 {
+            StreamKind::Control(ControlStream::default())
+        } else {
+            StreamKind::Qpack
+        };
+        self.streams.insert(id, kind);
         self.read(id, rest)
     }
 
@@ -336,13 +341,13 @@ impl WebTransport {
             return Ok(());
         }
         self.connect = Some(id);
-        self.streams.insert(id, Role::Connect(ConnectStream::default()));
+        self.streams.insert(id, StreamKind::Connect(ConnectStream::default()));
         self.read(id, bytes)
     }
 
     fn read_connect(&mut self, id: StreamId, mut bytes: &[u8]) -> Result<(), Error> {
         while self.phase != Phase::Over {
-            let Some(Role::Connect(stream)) = self.streams.get_mut(&id) else { break };
+            let Some(StreamKind::Connect(stream)) = self.streams.get_mut(&id) else { break };
             match stream.next(&mut bytes, HEADER_BYTES)? {
                 None => break,
                 Some(Said::Close(code)) => self.end(smoq::Error::from_session_code(code)),
@@ -416,8 +421,8 @@ impl WebTransport {
         self.bi_head = stream_head::encode(Dir::Bi, session).into();
         varint::encode(session.as_u64() / 4, &mut self.datagram_head);
         self.events.push_back(Event::Established { agreed, request });
-        let early = self.streams.iter().filter_map(|(id, role)| match role {
-            Role::Early(session) => Some((*id, *session)),
+        let early = self.streams.iter().filter_map(|(id, kind)| match kind {
+            StreamKind::Early(session) => Some((*id, *session)),
             _ => None,
         });
         for (id, theirs) in early.collect::<Vec<_>>() {
@@ -432,15 +437,15 @@ impl WebTransport {
 
     /// The peer finished a stream, of which everything was read.
     pub fn finished(&mut self, id: StreamId) {
-        let Some(role) = self.streams.get(&id).filter(|_| self.phase != Phase::Over) else {
+        let Some(kind) = self.streams.get(&id).filter(|_| self.phase != Phase::Over) else {
             return;
         };
-        let finished = match role {
-            Role::Control(_) | Role::Qpack => {
+        let finished = match kind {
+            StreamKind::Control(_) | StreamKind::Qpack => {
                 Err(Violation(codes::CLOSED_CRITICAL_STREAM, "a critical stream was finished")
                     .into())
             }
-            Role::Connect(stream) if self.phase == Phase::Open => {
+            StreamKind::Connect(stream) if self.phase == Phase::Open => {
                 // It ends the session without an error (WebTransport over HTTP/3, section 6).
                 let is_clean = stream.is_between();
                 let error =
@@ -448,8 +453,8 @@ impl WebTransport {
                 self.end(error);
                 Ok(())
             }
-            Role::Connect(_) => self.request_gone(id, codes::REQUEST_INCOMPLETE),
-            Role::New(_) | Role::Early(_) | Role::Ours => {
+            StreamKind::Connect(_) => self.request_gone(id, codes::REQUEST_INCOMPLETE),
+            StreamKind::New(_) | StreamKind::Early(_) | StreamKind::Ours => {
                 self.refuse(id, codes::REQUEST_INCOMPLETE);
                 Ok(())
             }
@@ -459,19 +464,19 @@ impl WebTransport {
 
     /// The peer reset a stream, or sent STOP_SENDING.
     pub fn cancelled(&mut self, id: StreamId) {
-        let Some(role) = self.streams.get(&id).filter(|_| self.phase != Phase::Over) else {
+        let Some(kind) = self.streams.get(&id).filter(|_| self.phase != Phase::Over) else {
             return;
         };
-        let cancelled = match role {
-            Role::Control(_) | Role::Qpack | Role::Ours => {
+        let cancelled = match kind {
+            StreamKind::Control(_) | StreamKind::Qpack | StreamKind::Ours => {
                 Err(Violation(codes::CLOSED_CRITICAL_STREAM, "a critical stream was reset").into())
             }
-            Role::Connect(_) if self.phase == Phase::Open => {
+            StreamKind::Connect(_) if self.phase == Phase::Open => {
                 self.end(smoq::Error::Disconnected);
                 Ok(())
             }
-            Role::Connect(_) => self.request_gone(id, codes::REQUEST_CANCELLED),
-            Role::New(_) | Role::Early(_) => {
+            StreamKind::Connect(_) => self.request_gone(id, codes::REQUEST_CANCELLED),
+            StreamKind::New(_) | StreamKind::Early(_) => {
                 self.refuse(id, codes::REQUEST_CANCELLED);
                 Ok(())
             }
@@ -535,7 +540,7 @@ impl WebTransport {
     }
 
     fn forget(&mut self, id: StreamId) {
-        if let Some(Role::Early(_)) = self.streams.remove(&id) {
+        if let Some(StreamKind::Early(_)) = self.streams.remove(&id) {
             self.early -= 1;
         }
     }

@@ -170,7 +170,7 @@ fn silent_clients_on_webtransport_are_given_up_in_time() {
     for n in 0..SILENT {
         let id = net[2].dial(addr, "localhost", dial.clone(), &client).unwrap();
         // It has no session, and so no HTTP/3.
-        net[2].connections[id.slot].as_mut().unwrap().role = None;
+        net[2].connections[id.slot].as_mut().unwrap().settings = None;
         until(&mut net, |net| {
             let connection = net[2].connections[id.slot].as_ref().unwrap();
             (!connection.quic.is_handshaking()).then_some(())

@@ -12,11 +12,11 @@ use smoq_qmux::{Qmux, RECORD_BYTES};
 use smoq_quic::{FLUSH_TIMEOUT, log};
 use tungstenite::Message;
 use tungstenite::error::ProtocolError;
-use tungstenite::protocol::{Role as Position, WebSocketConfig};
+use tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::handshake::Upgrade;
 use super::stream::Stream;
-use crate::connection::{Role, Turn};
+use crate::connection::{Settings, Turn};
 use crate::endpoint::Job;
 use crate::event::{ConnectionId, Event};
 
@@ -57,20 +57,20 @@ impl WebSocket {
     pub(super) fn new(
         id: ConnectionId,
         Upgrade { stream, remote, agreed, request, rest }: Upgrade,
-        role: Role,
+        settings: Settings,
         waker: Waker,
         now: Instant,
     ) -> Self {
         #[cfg(target_os = "linux")]
         // It is faster with it, and works without.
         let _ = socket2::SockRef::from(stream.tcp()).set_tcp_notsent_lowat(UNSENT);
-        let (clock, version) = (role.clock(), agreed.version());
+        let (clock, version) = (settings.clock(), agreed.version());
         let now = clock.instant(now);
-        let (position, side) = match role {
-            Role::Client(_) => (Position::Client, Side::Client),
-            Role::Server(_) | Role::Request(_) => (Position::Server, Side::Server),
+        let (role, side) = match settings {
+            Settings::Client(_) => (Role::Client, Side::Client),
+            Settings::Server(_) | Settings::Request(_) => (Role::Server, Side::Server),
         };
-        let (session, request, driver) = role.start(agreed, now, true, request);
+        let (session, request, driver) = settings.start(agreed, now, true, request);
         let config = WebSocketConfig::default()
             .read_buffer_size(RECORD_BYTES)
             .write_buffer_size(0)
@@ -84,7 +84,7 @@ impl WebSocket {
             version,
             session,
             request,
-            socket: tungstenite::WebSocket::from_partially_read(stream, rest, position, config),
+            socket: tungstenite::WebSocket::from_partially_read(stream, rest, role, config),
             qmux: Qmux::new(side, driver, now),
             clock,
             waker,
