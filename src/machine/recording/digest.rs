@@ -30,7 +30,7 @@ fn digest(chunks: &[Bytes]) -> Bytes {
     digest.into()
 }
 
-/// What [`Machine::poll_write`](crate::machine::Machine::poll_write) showed, for comparison.
+/// The bytes that [`Machine::poll_write`](crate::machine::Machine::poll_write) showed, for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteDigest {
     pub(crate) id: StreamId,

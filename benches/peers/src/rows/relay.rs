@@ -177,7 +177,7 @@ fn case(name: String, traffic: Traffic, quick: bool, relays: &Relays) -> Case {
         });
     }
     if traffic.mbps.is_none() && !traffic.wss {
-        // What QUIC itself costs on one side. A relay has one side to the publisher and one to each viewer.
+        // The cost of QUIC itself on one side. A relay has one side to the publisher and one to each viewer.
         let none = f64::NAN;
         case = case
             .side("quinn", move || Ok(vec![super::quic::floor(quick)?, none, none, none, none]));

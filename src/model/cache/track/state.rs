@@ -42,7 +42,7 @@ pub(super) struct TrackState {
     /// No group below this sequence will come. `None` while that is unknown, for a track of a peer.
     pub(super) start: Option<u64>,
     pub(super) demand: Demand,
-    /// What `occupancy` counts for this track.
+    /// The part of this track in the counts of `occupancy`.
     status: TrackStatus,
     /// Requests for groups that are not in the cache.
     pub(super) fetches: PendingFetches,
