@@ -7,7 +7,7 @@ use smoq::coding::lite::{
     Announce, AnnounceInit, AnnounceRequest, Base, Bases, BiStream, ClientSetup, DatagramHead,
     Features, Fetch, FrameHead, Framed, Goaway, GroupHeader, HopsForm, Probe, ServerSetup,
     SessionUpdate, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest, UniStream,
-    decode_track_info, encode_track_info, frame_message, frame_settle,
+    decode_track_info, encode_track_info, frame_message, frame_version_setup,
 };
 use smoq::coding::varint;
 use smoq::{
@@ -532,12 +532,12 @@ fn the_hidden_flag_is_0_or_1() {
 
 #[test]
 fn the_versioned_setup_is_found_by_its_head() {
-    assert_eq!(frame_settle(&[], 10), Ok(None));
-    assert_eq!(frame_settle(&[0x20, 0], 10), Ok(None));
+    assert_eq!(frame_version_setup(&[], 10), Ok(None));
+    assert_eq!(frame_version_setup(&[0x20, 0], 10), Ok(None));
     let framed = Framed { kind: Some(0x20), head: 3, body: 9 };
-    assert_eq!(frame_settle(&[0x20, 0, 9], 10), Ok(Some(framed)));
-    assert_eq!(frame_settle(&[0x21, 0, 11], 10), Err(DecodeError::TooLong));
-    assert_eq!(frame_settle(&[0x01], 10), Err(DecodeError::UnknownMessage(1)));
+    assert_eq!(frame_version_setup(&[0x20, 0, 9], 10), Ok(Some(framed)));
+    assert_eq!(frame_version_setup(&[0x21, 0, 11], 10), Err(DecodeError::TooLong));
+    assert_eq!(frame_version_setup(&[0x01], 10), Err(DecodeError::UnknownMessage(1)));
 }
 
 #[test]

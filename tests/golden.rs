@@ -8,7 +8,7 @@ use smoq::coding::lite::{
     Announce, AnnounceInit, AnnounceOk, AnnounceRequest, Base, Bases, BiStream, ClientSetup,
     DatagramHead, Features, Fetch, FrameHead, Goaway, GroupHeader, Probe, ServerSetup,
     SessionUpdate, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackRequest, UniStream,
-    frame_settle,
+    frame_version_setup,
 };
 use smoq::coding::varint::{self, Form};
 use smoq::{
@@ -429,7 +429,7 @@ fn the_versioned_setup_selects_a_version() {
             continue;
         }
         println!("{id}");
-        let framed = frame_settle(&bytes, 100).unwrap().unwrap();
+        let framed = frame_version_setup(&bytes, 100).unwrap().unwrap();
         let body = &bytes[framed.head..];
         assert_eq!(body.len(), framed.body);
         let mut encoded = BytesMut::new();

@@ -189,7 +189,7 @@ fn message(kind: Kind, version: Version) -> Option<BoxedStrategy<Message>> {
         Kind::Datagram => features.datagrams,
         Kind::Goaway => features.goaway,
         Kind::Fetch | Kind::Probe => features.probe,
-        Kind::SessionUpdate => features.settles,
+        Kind::SessionUpdate => features.version_setup,
         Kind::Setup => features.setup,
         Kind::SubscribeUpdate => features.group_bounds,
         Kind::TrackInfo | Kind::TrackRequest => features.track,

@@ -239,7 +239,9 @@ impl Log {
             (Some(_), Dir::Bi) => Ok((State::Messages(0), 0)),
             (Some(draft), Dir::Uni) => self.begin_uni(id, created, front, draft),
             // The client's first stream negotiates the version. QUIC's stream ids are in order.
-            (None, Dir::Bi) if lite::Features::of(self.version).settles && id.as_u64() == 0 => {
+            (None, Dir::Bi)
+                if lite::Features::of(self.version).version_setup && id.as_u64() == 0 =>
+            {
                 Ok((State::Settle, 0))
             }
             // The answer on a stream of the other side has no type.
@@ -356,7 +358,7 @@ impl Log {
 
     /// CLIENT_SETUP or SERVER_SETUP, which determines the version from here on.
     fn settle(&mut self, id: StreamId, created: bool, front: &[u8]) -> Result<usize, DecodeError> {
-        let Some(framed) = lite::frame_settle(front, MAX_MESSAGE)? else { return Ok(0) };
+        let Some(framed) = lite::frame_version_setup(front, MAX_MESSAGE)? else { return Ok(0) };
         let end = framed.head + framed.body;
         let Some(body) = front.get(framed.head..end) else { return Ok(0) };
         let is_client = (self.side == Side::Client) == created;

@@ -32,12 +32,12 @@ pub(super) struct BareMachine {
     pub(super) core: Core,
     pub(super) dialect: AnyDialect,
     /// The set-up may agree on another dialect than that of the preferred version.
-    unsettled: Option<Box<Unsettled>>,
+    open_dialect: Option<Box<OpenDialect>>,
 }
 
 /// The state with which the other dialect goes on.
 #[derive(Debug)]
-struct Unsettled {
+struct OpenDialect {
     config: Config,
     /// The commands so far.
     commands: Vec<Command>,
@@ -63,25 +63,26 @@ macro_rules! dispatch {
 impl BareMachine {
     pub(super) fn new(config: Config, now: Instant) -> Self {
         let mut core = Core::new(&config, now);
-        let unsettled = || Box::new(Unsettled { config: config.clone(), commands: Vec::new() });
-        let unsettled = config.agreed.is_mixed().then(unsettled);
+        let open_dialect =
+            || Box::new(OpenDialect { config: config.clone(), commands: Vec::new() });
+        let open_dialect = config.agreed.is_mixed().then(open_dialect);
         let dialect = match core.draft {
             Some(draft) => AnyDialect::Ietf(Box::new(ietf::start(config, draft, &mut core))),
             None => AnyDialect::Lite(Box::new(lite::start(config, &mut core))),
         };
-        Self { core, dialect, unsettled }
+        Self { core, dialect, open_dialect }
     }
 
     /// The set-up agreed on a version: the session goes on in its dialect, with the commands so far.
-    fn settle(&mut self) {
+    fn agree(&mut self) {
         let core = &mut self.core;
-        if core.settled_on.is_none() && !core.is_set_up() {
+        if core.agreed_on.is_none() && !core.is_set_up() {
             return;
         }
-        let Some(Unsettled { config, commands }) = self.unsettled.take().map(|it| *it) else {
+        let Some(OpenDialect { config, commands }) = self.open_dialect.take().map(|it| *it) else {
             return;
         };
-        if let Some((version, key)) = core.settled_on.take() {
+        if let Some((version, key)) = core.agreed_on.take() {
             core.change_version(version);
             let draft = core.draft.expect("a version of the other dialect");
             self.dialect = AnyDialect::Ietf(Box::new(ietf::resume(config, draft, core, key)));
@@ -174,9 +175,9 @@ impl BareMachine {
         if core.state == SessionState::Closed {
             return;
         }
-        if let Some(unsettled) = &mut self.unsettled {
+        if let Some(open_dialect) = &mut self.open_dialect {
             if !matches!(command, Command::Close { .. } | Command::Drain) {
-                return unsettled.commands.push(command);
+                return open_dialect.commands.push(command);
             }
         }
         dispatch!(&mut self.dialect, it => apply(&mut **it, core, command));
@@ -187,8 +188,8 @@ impl BareMachine {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         let core = &mut self.core;
         let mut event = dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core));
-        if self.unsettled.is_some() {
-            self.settle();
+        if self.open_dialect.is_some() {
+            self.agree();
             let core = &mut self.core;
             event = event.or_else(
                 || dispatch!(&mut self.dialect, it => events::poll_event(&mut **it, core)),
@@ -338,7 +339,7 @@ impl BareMachine {
     /// The end was reported: frees all memory.
     fn forget(&mut self) {
         self.core.forget();
-        self.unsettled = None;
+        self.open_dialect = None;
         dispatch!(&mut self.dialect, it => it.forget());
     }
 
@@ -428,4 +429,4 @@ impl crate::census::Counted for AnyDialect {
     }
 }
 
-census! { BareMachine { within: core, dialect; plain: unsettled; } }
+census! { BareMachine { within: core, dialect; plain: open_dialect; } }

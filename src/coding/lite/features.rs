@@ -50,7 +50,7 @@ pub struct Features {
     /// PROBE reports the round-trip time.
     pub rtt: bool,
     /// CLIENT_SETUP and SERVER_SETUP on the client's first stream negotiate the version.
-    pub settles: bool,
+    pub version_setup: bool,
     /// Each side sends SETUP on a stream of its own.
     pub setup: bool,
     /// END carries the number of streams of the subscription.
@@ -107,7 +107,7 @@ const NOT_LITE: Features = Features {
     ordered: false,
     probe: false,
     rtt: false,
-    settles: false,
+    version_setup: false,
     setup: false,
     stream_count: false,
     subscribe_end: false,
@@ -116,7 +116,7 @@ const NOT_LITE: Features = Features {
 };
 
 const LITE_01: Features =
-    Features { announce_init: true, ok: OkForm::Priority, settles: true, ..NOT_LITE };
+    Features { announce_init: true, ok: OkForm::Priority, version_setup: true, ..NOT_LITE };
 
 const LITE_02: Features = Features { ok: OkForm::Empty, ..LITE_01 };
 
@@ -127,7 +127,7 @@ const LITE_03: Features = Features {
     ok: OkForm::Typed,
     ordered: true,
     probe: true,
-    settles: false,
+    version_setup: false,
     ..LITE_02
 };
 

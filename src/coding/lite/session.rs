@@ -96,7 +96,7 @@ impl SessionUpdate {
     /// Reads the body of a message.
     pub fn decode_body(body: &[u8], version: Version) -> Result<Self, DecodeError> {
         let features = Features::of(version);
-        decodable(features.settles)?;
+        decodable(features.version_setup)?;
         features.read(body, |cursor| {
             Ok(Self { bitrate: Some(cursor.varint()?).filter(|&bitrate| bitrate > 0) })
         })
@@ -105,7 +105,7 @@ impl SessionUpdate {
     /// Appends the whole message.
     pub fn encode(&self, out: &mut BytesMut, version: Version) -> Result<(), EncodeError> {
         let features = Features::of(version);
-        encodable(features.settles)?;
+        encodable(features.version_setup)?;
         features.write(out, None, |writer| {
             Ok(writer.varint(self.bitrate.map_or(0, |bitrate| bitrate.max(1)))?)
         })

@@ -48,7 +48,7 @@ pub(crate) struct Core {
     /// The set-up arrives on a request, so that requests are read before it.
     pub(crate) sets_up_on_request: bool,
     /// The set-up on this request agreed on a version of the other dialect, which goes on with it.
-    pub(crate) settled_on: Option<(Version, Key)>,
+    pub(crate) agreed_on: Option<(Version, Key)>,
     /// The application has not accepted the peer yet.
     pub(crate) awaits_accept: bool,
     /// `Config::subgroups`.
@@ -129,7 +129,7 @@ impl Core {
             state: SessionState::Open,
             is_set_up: false,
             sets_up_on_request: false,
-            settled_on: None,
+            agreed_on: None,
             awaits_accept: config.requires_accept && config.side == Side::Server,
             takes_subgroups: config.subgroups,
             lost: None,
@@ -489,5 +489,5 @@ census! { ControlStream { within: send; plain: stream, blocked; } }
 census! { Core {
     counts: incoming_fetches, outgoing_fetches, unconfirmed, lost, timers, actions, notices;
     within: requests, recv_streams, outgoing, incoming, schedule, control, datagrams, scratch;
-    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, settled_on, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, chunk_list;
+    plain: version, draft, limits, now, state, is_set_up, sets_up_on_request, agreed_on, awaits_accept, takes_subgroups, peer_is_going_away, no_credit, counts, network_path, unread_until, chunk_list;
 } }

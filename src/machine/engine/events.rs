@@ -40,7 +40,7 @@ pub(crate) fn poll_event(dialect: &mut impl Dialect, core: &mut Core) -> Option<
 
 /// Decodes until there is an event, or nothing more to decode.
 fn decode(dialect: &mut impl Dialect, core: &mut Core) -> Option<Event> {
-    while core.state != SessionState::Closed && core.settled_on.is_none() {
+    while core.state != SessionState::Closed && core.agreed_on.is_none() {
         let is_ready = core.is_ready();
         let progress = if let Some(key) = core.recv_streams.next_new() {
             dialect.read_uni_stream(core, key)

@@ -432,7 +432,7 @@ impl Schedule {
         rules: Rules,
     ) -> Option<(GroupRef, i32)> {
         while self.has(Work::Open) {
-            if self.settle(Work::Open, source, scratch, actions, rules) {
+            if self.refresh_first(Work::Open, source, scratch, actions, rules) {
                 continue;
             }
             let (group_ref, track, group) = self.first(Work::Open)?;
@@ -482,7 +482,7 @@ impl Schedule {
             if rules.may_open && to_open.is_some_and(|first| Some(first) <= to_write) {
                 return None;
             }
-            if self.settle(Work::Write, source, scratch, actions, rules) {
+            if self.refresh_first(Work::Write, source, scratch, actions, rules) {
                 continue;
             }
             let (group_ref, _, group) = self.first(Work::Write)?;
@@ -522,7 +522,7 @@ impl Schedule {
     /// Decides what goes first within the track that goes first in this kind of work. Drops what became too old,
     /// and lets the current group go before newer ones if the rest of it is in the cache and short. Returns `true`
     /// if the track changed: another one may go first now.
-    fn settle(
+    fn refresh_first(
         &mut self,
         work: Work,
         source: &mut impl Source,

@@ -16,7 +16,7 @@ use crate::coding::DecodeError;
 use crate::coding::ietf::Draft;
 use crate::coding::lite::{
     AnnounceRequest, BiStream, ClientSetup, Features, HEAD_BYTES, ServerSetup, SessionUpdate,
-    Setup, UniStream, frame_settle,
+    Setup, UniStream, frame_version_setup,
 };
 use crate::error::Error;
 use crate::machine::config::Config;
@@ -33,8 +33,8 @@ impl Lite {
     /// decides on the peer sends nothing yet.
     pub(super) fn start(&mut self, core: &mut Core, config: Config) {
         // On 01 and 02 the client's first bidirectional stream carries the versions.
-        core.sets_up_on_request = self.features.settles;
-        if self.features.settles {
+        core.sets_up_on_request = self.features.version_setup;
+        if self.features.version_setup {
             self.begin_version_setup(core);
         } else if self.features.setup {
             core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
@@ -146,7 +146,7 @@ impl Lite {
         let mut front = [0; HEAD_BYTES];
         let front = request.recv.peek(&mut front);
         if self.side == Side::Server && !front.is_empty() {
-            let framed = frame_settle(front, core.limits.message_bytes);
+            let framed = frame_version_setup(front, core.limits.message_bytes);
             if !matches!(framed, Err(DecodeError::UnknownMessage(_))) {
                 self.set_role(key, Role::VersionSetup);
                 return Progress::More;
@@ -167,9 +167,9 @@ impl Lite {
             Ok(None) => {}
             // It is not consumed: the other dialect reads it again.
             Ok(Some(Some(version))) if Draft::of(version).is_some() => {
-                core.settled_on = Some((version, key));
+                core.agreed_on = Some((version, key));
             }
-            Ok(Some(Some(version))) => self.settle(core, key, version),
+            Ok(Some(Some(version))) => self.agree(core, key, version),
             Ok(Some(None)) => core.close(Error::Version),
             Err(_) => core.violation("malformed SETUP"),
         }
@@ -184,7 +184,7 @@ impl Lite {
     ) -> Result<Option<Option<Version>>, DecodeError> {
         let Some(request) = core.requests.get(key) else { return Ok(None) };
         let mut front = [0; HEAD_BYTES];
-        let framed = frame_settle(request.recv.peek(&mut front), core.limits.message_bytes)?;
+        let framed = frame_version_setup(request.recv.peek(&mut front), core.limits.message_bytes)?;
         let Some(framed) = framed.filter(|it| request.recv.len() >= it.head + it.body) else {
             // A stream that ends inside of the message can't be completed any more.
             let is_cut = request.recv.has_fin() || request.abandoned().is_some();
@@ -211,7 +211,7 @@ impl Lite {
     }
 
     /// A version was agreed on. Everything that depends on it begins now.
-    fn settle(&mut self, core: &mut Core, key: Key, version: Version) {
+    fn agree(&mut self, core: &mut Core, key: Key, version: Version) {
         self.version = version;
         core.version = version;
         self.features = Features::of(version);
@@ -228,7 +228,7 @@ impl Lite {
         if self.side == Side::Server {
             core.requests.write(key, |out| {
                 let setup = ServerSetup { version: Some(self.version) };
-                setup.encode(out).expect("a version that was settled on has a number");
+                setup.encode(out).expect("a version that was agreed on has a number");
             });
         }
     }

@@ -121,7 +121,7 @@ fn the_end_of_announcements_ends_them_all() {
             let expected = if accepted { vec![gone("a"), gone("b/c")] } else { vec![] };
             assert_eq!(pair.client.take_events(), expected);
             assert_eq!(pair.server.take_events(), []);
-            let session = usize::from(Features::of(version).settles);
+            let session = usize::from(Features::of(version).version_setup);
             assert_eq!(pair.streams(Side::Client, Dir::Bi), session, "both halves are over");
             let resets = pair.trace().lines().iter().filter(|line| line.contains("reset"));
             assert_eq!(resets.count(), 0);
@@ -505,7 +505,7 @@ fn a_malformed_announcement_ends_its_stream() {
 #[test]
 fn the_end_of_an_announce_stream_ends_its_announcements() {
     for version in LITE {
-        let own = StreamId::from_u64(if Features::of(version).settles { 4 } else { 0 });
+        let own = StreamId::from_u64(if Features::of(version).version_setup { 4 } else { 0 });
         for end in [
             Input::Data { id: own, bytes: Bytes::new(), fin: true },
             Input::Reset { id: own, code: Code::new(5) },
@@ -531,7 +531,7 @@ fn a_prefix_that_is_too_deep_is_not_requested() {
     for version in LITE {
         let interests = vec![path(&deep), path("a")];
         let mut lone = Lone::ready_with(Config { interests, ..config(Side::Client, version) });
-        let session = u64::from(Features::of(version).settles);
+        let session = u64::from(Features::of(version).version_setup);
         assert_eq!(lone.opened[0][Dir::Bi as usize], 1 + session);
         assert_eq!(lone.sent(lone.own(Dir::Bi, 0))[..2], *"01");
     }

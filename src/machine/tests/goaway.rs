@@ -160,7 +160,7 @@ fn requests_that_cross_goaway_are_refused() {
             assert_eq!(lone.actions(), [reset(id, 4), stop(id, 4)]);
             asked += 1;
         }
-        let settled = u64::from(Features::of(version).settles);
+        let settled = u64::from(Features::of(version).version_setup);
         assert_eq!(lone.opened[1][Dir::Bi as usize], asked + settled);
         // This end makes no new requests either.
         lone.apply(subscribe(0));

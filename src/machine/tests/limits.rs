@@ -360,7 +360,7 @@ fn incoming_subscriptions() {
 fn requests() {
     for version in LITE {
         // The stream of the session counts, on versions that have one.
-        let session = usize::from(Features::of(version).settles);
+        let session = usize::from(Features::of(version).version_setup);
         let limit = |limits: &mut Limits| limits.requests = 2 + session;
         let mut lone = Lone::ready_with(limited(Side::Server, version, limit));
         // A stream without a message counts as well.

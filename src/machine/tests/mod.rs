@@ -3,6 +3,7 @@
 mod accept;
 mod announce;
 mod datagrams;
+mod deployed_peers;
 mod fetch;
 mod goaway;
 mod groups;
@@ -11,12 +12,11 @@ mod ietf;
 mod initial;
 mod limits;
 mod pairs;
-mod points;
 mod priority;
 mod probe;
 mod session;
-mod settle;
 mod subscribe;
+mod version_setup;
 
 extern crate std;
 
@@ -352,7 +352,7 @@ impl Lone {
         if Features::of(lone.version).setup {
             lone.open(Dir::Uni, "01 01 00");
         }
-        if Features::of(lone.version).settles {
+        if Features::of(lone.version).version_setup {
             lone.settle();
         }
         lone.actions.clear();
@@ -466,7 +466,7 @@ impl Lone {
 
     /// The `index`-th stream of the machine, without the one on which the version was agreed.
     fn own(&self, dir: Dir, index: u64) -> StreamId {
-        let settled = self.side == Side::Client && Features::of(self.version).settles;
+        let settled = self.side == Side::Client && Features::of(self.version).version_setup;
         StreamId::new(self.side, dir, index + u64::from(settled && dir == Dir::Bi))
     }
 

@@ -431,7 +431,7 @@ impl World {
         assert!(phantoms.is_empty(), "groups that were never sent: {phantoms:?}");
         // Only requests of the client remain: for announcements, and the session's own stream on versions that have
         // one. Each has its stream, and counts as the peer's at the server.
-        let requests = 1 + usize::from(Features::of(self.version).settles);
+        let requests = 1 + usize::from(Features::of(self.version).version_setup);
         for (end, each) in [(&self.pair.client, 2), (&self.pair.server, 3)] {
             assert!(end.machine.entries() <= each * requests, "{:?}", end.machine);
         }

@@ -12,7 +12,7 @@ fn setup_goes_both_ways() {
         pair.run_until_idle();
         let opened = pair.trace().lines().iter().filter(|line| line.ends_with(": open")).count();
         let features = Features::of(version);
-        assert_eq!(opened, 2 * usize::from(features.setup) + usize::from(features.settles));
+        assert_eq!(opened, 2 * usize::from(features.setup) + usize::from(features.version_setup));
         for side in [Side::Client, Side::Server] {
             assert_eq!(pair.streams(side, Dir::Uni), 0);
         }

@@ -54,7 +54,7 @@ pub struct ServerSetup {
 /// # Errors
 ///
 /// [`DecodeError::TooLong`] for a body of more than `limit` bytes.
-pub fn frame_settle(front: &[u8], limit: usize) -> Result<Option<Framed>, DecodeError> {
+pub fn frame_version_setup(front: &[u8], limit: usize) -> Result<Option<Framed>, DecodeError> {
     let head = Cursor::new(front).begin(|cursor| {
         let kind = cursor.varint()?;
         if !matches!(kind, CLIENT_SETUP | SERVER_SETUP) {

@@ -1,4 +1,4 @@
-//! Rules that deployed peers depend on, one test each. The version exchange is tested in `settle`.
+//! Rules that deployed peers depend on, one test each. The version exchange is tested in `version_setup`.
 
 use super::*;
 
