@@ -52,7 +52,7 @@ fn names() -> BTreeSet<String> {
         "adapters/quinn/src",
         "adapters/blocking/src",
         "adapters/quic/src",
-        "adapters/webtransport/src",
+        "adapters/http3/src",
         "adapters/web-transport/src",
         "adapters/qmux/src",
     ]

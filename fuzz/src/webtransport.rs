@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use smoq::Versions;
 use smoq::bytes::Bytes;
 use smoq::stream::{Dir, Side, StreamId};
-use smoq_webtransport::{Action, Event, WebTransport};
+use smoq_http3::{Action, Event, WebTransport};
 
 /// Each operation is a byte for its kind and stream, and for bytes their number and the bytes themselves. The first
 /// byte of all is the side and how much is read at a time.

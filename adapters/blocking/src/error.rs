@@ -32,7 +32,7 @@ pub enum DialError {
     Connection(#[from] ConnectionError),
     /// HTTP/3 did not lead to a session.
     #[error("{0}")]
-    WebTransport(#[from] smoq_quic::webtransport::Error),
+    WebTransport(#[from] smoq_quic::http3::Error),
     /// HTTP/3 did not lead to a session within [`HTTP_TIMEOUT`](smoq_quic::HTTP_TIMEOUT), or TCP, TLS and HTTP together
     /// did not lead to a WebSocket.
     #[error("the peer opened no session in time")]

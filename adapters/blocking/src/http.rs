@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quinn_proto::{ReadError, StreamId};
 use smoq::machine::Input;
 use smoq::stream::{Code, Dir};
-use smoq_quic::webtransport::{self, Action, Event as HttpEvent, WebTransport};
+use smoq_quic::http3::{self, Action, Event as HttpEvent, WebTransport};
 use smoq_quic::{FLUSH_TIMEOUT, HTTP_TIMEOUT, log, quic_code, quic_stream_id, stream_id};
 
 use crate::config::SEND_WINDOW;
@@ -55,12 +55,7 @@ impl Connection {
         }
     }
 
-    fn fail_http(
-        &mut self,
-        now: Instant,
-        error: webtransport::Error,
-        events: &mut VecDeque<Event>,
-    ) {
+    fn fail_http(&mut self, now: Instant, error: http3::Error, events: &mut VecDeque<Event>) {
         log::no_session(self.id.serial, self.quic.remote_address(), &error);
         self.fail(now, quic_code(error.code()), &error.to_string(), error.into(), events);
     }

@@ -18,7 +18,7 @@ use smoq::{
     Subscription, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 use smoq_blocking::quinn_proto::ConnectionError;
-use smoq_blocking::smoq_quic::{Carrier, Identity, Trust, webtransport};
+use smoq_blocking::smoq_quic::{Carrier, Identity, Trust, http3};
 use smoq_blocking::{Budget, DialError, Endpoint, Event, Step, config};
 
 thread_local! {
@@ -598,7 +598,7 @@ fn failed_connections_are_reported() {
     let Event::Failed { error: DialError::WebTransport(error), .. } = refused else {
         panic!("{refused:?}");
     };
-    assert_eq!(error, webtransport::Error::Version);
+    assert_eq!(error, http3::Error::Version);
     CARRIER.set(Carrier::RawQuic);
 
     // One too many.

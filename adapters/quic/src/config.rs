@@ -31,7 +31,7 @@ use quinn_proto::{ClientConfig, ServerConfig, TransportConfig};
 use smoq::Versions;
 
 use crate::congestion::TolerantCubicFactory;
-use crate::{Error, Identity, Scheme, Trust, Url, tls, webtransport};
+use crate::{Error, Identity, Scheme, Trust, Url, http3, tls};
 
 /// Bytes per connection that QUIC may hold unacknowledged before the session measures the path: 2 MiB.
 ///
@@ -108,7 +108,7 @@ pub fn client(trust: &Trust, versions: &Versions) -> Result<ClientConfig, Error>
 ///
 /// As [`tls::client`].
 pub fn webtransport_client(trust: &Trust) -> Result<ClientConfig, Error> {
-    client_with(trust, [webtransport::ALPN])
+    client_with(trust, [http3::ALPN])
 }
 
 /// A client for the scheme of `url`: [`webtransport_client`] for `https://`, [`client`] for `moqt://`.
@@ -143,7 +143,7 @@ fn client_with<'a>(
 ///
 /// As [`tls::server`].
 pub fn server(identity: &Identity, versions: &Versions) -> Result<ServerConfig, Error> {
-    let http = versions.alpns().next().map(|_| webtransport::ALPN);
+    let http = versions.alpns().next().map(|_| http3::ALPN);
     let tls = tls::server(identity, versions.alpns().chain(http))?;
     let crypto = QuicServerConfig::try_from(tls).map_err(unsuitable)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));

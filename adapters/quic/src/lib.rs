@@ -6,7 +6,7 @@
 //! - [`bind_workers`]: sockets of one port for several threads;
 //! - the rules of a session on a connection: [`agreed`], [`Carrier`], [`SendWindow`], [`StreamAllowance`],
 //!   [`FLUSH_TIMEOUT`], how codes and errors are mapped, and the events of [`log`] (feature `tracing`);
-//! - [`webtransport`]: the state machine of WebTransport over HTTP/3.
+//! - [`http3`]: the state machine of WebTransport over HTTP/3.
 
 pub mod config;
 mod congestion;
@@ -38,7 +38,7 @@ pub use session::{
     CAPSULE_TIMEOUT, Carrier, FLUSH_TIMEOUT, HTTP_TIMEOUT, LINGER_TIMEOUT, StreamAllowance, agreed,
     quic_code, quic_stream_code, quic_stream_id, stream_code, stream_id,
 };
-pub use smoq_webtransport as webtransport;
+pub use smoq_http3 as http3;
 pub use socket::{Buffers, SOCKET_BUFFER, bind};
 pub use trust::Trust;
 pub use url::{InvalidUrl, Scheme, Url};

@@ -49,7 +49,7 @@ pub enum Carrier {
 impl Carrier {
     /// The carrier that TLS agreed on, from the handshake data of a quinn or quinn-proto connection.
     pub fn of(handshake_data: Option<Box<dyn Any>>) -> Self {
-        let is_http = alpn(handshake_data).as_deref() == Some(smoq_webtransport::ALPN.as_bytes());
+        let is_http = alpn(handshake_data).as_deref() == Some(smoq_http3::ALPN.as_bytes());
         if is_http { Self::WebTransport } else { Self::RawQuic }
     }
 
@@ -57,7 +57,7 @@ impl Carrier {
     pub fn close_code(self, code: Code) -> VarInt {
         match self {
             Self::RawQuic => quic_code(code),
-            Self::WebTransport => quic_code(smoq_webtransport::connection_code(code)),
+            Self::WebTransport => quic_code(smoq_http3::connection_code(code)),
         }
     }
 
@@ -68,7 +68,7 @@ impl Carrier {
                 let code = Code::new(close.error_code.into_inner());
                 match self {
                     Self::RawQuic => Error::from_session_code(code),
-                    Self::WebTransport => smoq_webtransport::connection_error(code),
+                    Self::WebTransport => smoq_http3::connection_error(code),
                 }
             }
             // By the application, which has the connection.

@@ -18,7 +18,7 @@ use quinn::{
 use smoq::machine::{Action, Input, NetworkPath};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Clock, CloseReason, Driver, Error, Instant};
-use smoq_quic::webtransport::Event;
+use smoq_quic::http3::Event;
 use smoq_quic::{
     CAPSULE_TIMEOUT, Carrier, FLUSH_TIMEOUT, LINGER_TIMEOUT, SendWindow, Sent, log,
     quic_stream_code, stream_code,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quinn::ReadError;
 use smoq::stream::{Code, Dir};
 use smoq::{Agreed, HttpRequest, Instant};
-use smoq_quic::webtransport::{self, Action, Event, WebTransport};
+use smoq_quic::http3::{self, Action, Event, WebTransport};
 use smoq_quic::{HTTP_TIMEOUT, log, quic_code};
 
 use crate::Error;
@@ -197,7 +197,7 @@ impl Handshake<'_, '_> {
                 }
                 Some(Event::Failed(error)) => return Poll::Ready(Err(error.into())),
                 Some(Event::Closed { .. }) => {
-                    return Poll::Ready(Err(webtransport::Error::Refused(0).into()));
+                    return Poll::Ready(Err(http3::Error::Refused(0).into()));
                 }
                 Some(_) => continue,
                 None => {}

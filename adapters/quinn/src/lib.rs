@@ -48,7 +48,7 @@ pub use endpoint::{
 };
 pub use reconnecting::{Reconnecting, SessionEvent, reconnect, reconnect_in};
 use smoq::{Agreed, Client, Clock, HttpRequest, IncomingSession, Server, Session, Versions};
-use smoq_quic::webtransport::{self, WebTransport};
+use smoq_quic::http3::{self, WebTransport};
 pub use smoq_quic::{self, config};
 use smoq_quic::{Carrier, log};
 
@@ -66,7 +66,7 @@ pub enum Error {
     Version,
     /// HTTP/3 did not lead to a session.
     #[error(transparent)]
-    WebTransport(#[from] webtransport::Error),
+    WebTransport(#[from] http3::Error),
     /// HTTP/3 did not lead to a session within [`HTTP_TIMEOUT`](smoq_quic::HTTP_TIMEOUT).
     #[error("the peer opened no session in time")]
     Timeout,
@@ -235,7 +235,7 @@ pub async fn incoming_in(
 async fn begin(
     connection: &quinn::Connection,
     versions: &Versions,
-    http: impl FnOnce() -> Result<WebTransport, webtransport::Error>,
+    http: impl FnOnce() -> Result<WebTransport, http3::Error>,
     runtime: &Arc<dyn quinn::Runtime>,
 ) -> Result<(Streams, Agreed, Option<HttpRequest>), Error> {
     let (id, remote) = (connection.stable_id() as u64, connection.remote_address());

@@ -10,7 +10,7 @@ use quinn::{RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Instant, ReadyList};
 use smoq_quic::Carrier;
-use smoq_quic::webtransport::WebTransport;
+use smoq_quic::http3::WebTransport;
 
 use crate::allowance::Allowance;
 use crate::config::{FIRST_BIDI_STREAMS, FIRST_UNI_STREAMS};

@@ -155,7 +155,7 @@ async fn a_client_without_a_common_version_gets_no_session() {
     let (_endpoint, session) = within("a refusal", dial(addr, &["moq-lite-99"])).await;
     assert!(session.is_err());
     let refused = within("the error", serving).await.unwrap();
-    let expected = ::smoq_quinn::smoq_quic::webtransport::Error::Version;
+    let expected = ::smoq_quinn::smoq_quic::http3::Error::Version;
     assert_eq!(refused, Some(::smoq_quinn::Error::WebTransport(expected)));
 }
 
@@ -200,6 +200,6 @@ async fn a_foreign_server_accepts_refuses_and_closes() {
 
     let status = ConnectResponse::new(wtq_net03::http::StatusCode::NOT_FOUND);
     let (_, refused) = served_by_others(status, &client).await;
-    let expected = ::smoq_quinn::smoq_quic::webtransport::Error::Refused(404);
+    let expected = ::smoq_quinn::smoq_quic::http3::Error::Refused(404);
     assert_eq!(refused.err(), Some(::smoq_quinn::Error::WebTransport(expected)));
 }

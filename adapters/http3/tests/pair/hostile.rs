@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use smoq::Versions;
 use smoq::bytes::Bytes;
 use smoq::stream::StreamId;
-use smoq_webtransport::Event;
+use smoq_http3::Event;
 
 use crate::ends::End;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use smoq::stream::{Code, Dir, Side, StreamId};
 use smoq::{Version, Versions};
-use smoq_webtransport::{Action, Event, WebTransport};
+use smoq_http3::{Action, Event, WebTransport};
 
 /// One end with the streams that it reads.
 pub(crate) struct End {

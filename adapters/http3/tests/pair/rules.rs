@@ -2,7 +2,7 @@
 
 use smoq::stream::{Code, StreamId};
 use smoq::{Version, Versions};
-use smoq_webtransport::{EARLY_STREAMS, Error, Event};
+use smoq_http3::{EARLY_STREAMS, Error, Event};
 
 use crate::ends::{End, established};
 

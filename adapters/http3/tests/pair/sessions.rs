@@ -3,7 +3,7 @@
 use smoq::bytes::Bytes;
 use smoq::stream::{Code, Dir, StreamId};
 use smoq::{Error, Version, Versions};
-use smoq_webtransport::Event;
+use smoq_http3::Event;
 
 use crate::ends::{End, established, exchange};
 
@@ -35,11 +35,11 @@ fn without_a_protocol_in_common_the_oldest_versions_agree_later() {
     exchange(&mut client, &mut server, 99);
     assert_eq!(server.version(), Some(Version::Lite02));
     // This client has no such version.
-    assert_eq!(client.events, [Event::Failed(smoq_webtransport::Error::Version)]);
+    assert_eq!(client.events, [Event::Failed(smoq_http3::Error::Version)]);
 
     let (mut client, mut server) = (End::client("", &ours), End::server(&Version::Lite06.into()));
     exchange(&mut client, &mut server, 99);
-    assert_eq!(server.events, [Event::Failed(smoq_webtransport::Error::Version)]);
+    assert_eq!(server.events, [Event::Failed(smoq_http3::Error::Version)]);
 }
 
 #[test]
