@@ -59,6 +59,7 @@ impl Properties {
     }
 
     /// Whether it is not the next object of its group, or is no object.
+    #[cfg(feature = "std")]
     pub(crate) fn is_apart(&self) -> bool {
         (self.gap, self.status) != (0, 0)
     }

@@ -115,6 +115,7 @@ impl Subgroup {
     }
 
     /// A group whose last frame others of its subgroups may have.
+    #[cfg(feature = "std")]
     pub(crate) const WITHOUT_END: Self =
         Self { number: 0, first_frame: 0, priority: None, is_from_start: true, ends_group: false };
 

@@ -422,7 +422,9 @@ impl Endpoint {
         let begun = clock();
         let mut now = begun;
         let mut step = Step::default();
-        self.collect(now)?;
+        self.collect();
+        #[cfg(feature = "websocket")]
+        self.collect_web_sockets(now)?;
         while let Some(job) = self.ready.pop_front() {
             step.turns += 1;
             step.items += match job {
@@ -536,7 +538,7 @@ impl Endpoint {
     }
 
     /// Queues everything that has become ready since the last step.
-    fn collect(&mut self, now: Instant) -> io::Result<()> {
+    fn collect(&mut self) {
         if self.socket.is_stuck() {
             self.socket.retry();
         }
@@ -548,9 +550,6 @@ impl Endpoint {
             self.ready.push_back(Job::Receive);
         }
         self.take_woken();
-        #[cfg(feature = "websocket")]
-        self.collect_web_sockets(now)?;
-        Ok(())
     }
 
     /// Queues what is due. Deadlines count for the time up to which the socket was read: after a stall of this process the
