@@ -313,3 +313,27 @@ fn updates_wait_for_answers() {
         assert_eq!(updates(&mut talk), 1, "{version}");
     }
 }
+
+/// *Control Streams*: a peer that leaves ends its streams as well, and on WebTransport the end of the session may be
+/// read after that of the control stream.
+#[test]
+fn a_session_may_end_after_its_control_stream() {
+    for (version, side) in EVERY.into_iter().flat_map(|it| [(it, Side::Client), (it, Side::Server)])
+    {
+        for reset in [false, true] {
+            let mut talk = Talk::quiet(side, version);
+            let control = talk.control.unwrap_or(StreamId::new(side.peer(), Dir::Uni, 0));
+            if reset {
+                talk.lone.reset(control, 0);
+                if control.dir() == Dir::Bi {
+                    talk.lone.stop(control, 0);
+                }
+            } else {
+                talk.lone.fin(control, "")
+            }
+            talk.lone.handle(Input::Closed { error: Error::SessionClosed });
+            let end = Event::Closed { error: Error::SessionClosed };
+            assert_eq!(talk.lone.events(), [end], "{version}");
+        }
+    }
+}
