@@ -437,7 +437,7 @@ fn a_late_subscriber_gets_the_objects_of_the_latest_group() {
     }
 }
 
-/// Applications and subscribers of moq-lite see a group of one frame: its first object. What they can't see is counted, if
+/// Applications and subscribers of moq-lite see a group of one frame: its first object. Other objects are counted, if
 /// no peer of moq-transport reads it either.
 #[test]
 fn applications_and_moq_lite_see_the_first_object() {

@@ -55,7 +55,7 @@ pub enum Command {
         /// Whether the track ended with this group.
         ends_track: bool,
     },
-    /// The next frames of the answer to [`Event::RangeRequested`](super::Event::RangeRequested): a group, or a part of one.
+    /// The next frames of the answer after [`AcceptRange`](Self::AcceptRange): a group, or a part of one.
     RangeGroup {
         /// The request.
         request: RequestKey,
@@ -72,8 +72,9 @@ pub enum Command {
         /// The request.
         request: RequestKey,
     },
-    /// Answers [`Event::RangeRequested`](super::Event::RangeRequested). The groups follow one by one, each with
-    /// a [`RangeGroup`](Self::RangeGroup) after the one before was released, and then
+    /// Answers [`Event::RangeRequested`](super::Event::RangeRequested), or on moq-transport
+    /// [`Event::FetchRequested`](super::Event::FetchRequested), if the group has several parts. The frames follow run by run,
+    /// each with a [`RangeGroup`](Self::RangeGroup) after the one before was released, and then
     /// [`EndRange`](Self::EndRange).
     AcceptRange {
         /// The request.
@@ -115,7 +116,7 @@ pub enum Command {
         /// The FETCH.
         fetch: Token,
     },
-    /// Ends the answer to [`Event::RangeRequested`](super::Event::RangeRequested).
+    /// Ends the answer after [`AcceptRange`](Self::AcceptRange).
     EndRange {
         /// The request.
         request: RequestKey,

@@ -17,7 +17,7 @@ const MESSAGE: usize = 64 << 10;
 /// with its headers, before it splits them.
 const SEND_BYTES: usize = 63 << 10;
 
-/// What the system's queue counts for a message, at least.
+/// The least number of bytes that the system's queue counts for a message.
 const LEAST: usize = 512;
 
 /// Decides for each datagram that arrives whether it is kept.

@@ -64,7 +64,7 @@ impl Runtime for ReadFirst {
     }
 }
 
-/// What has arrived and was not passed on to connections.
+/// The datagrams that have arrived and were not passed on to connections.
 #[derive(Debug)]
 struct Inbox {
     /// The latest socket of the endpoint.

@@ -104,7 +104,7 @@ impl Stall {
             }
             assert!(rounds < 10_000, "it hangs");
         }
-        // What the handshakes have left.
+        // The handshakes have left packets.
         for _ in 0..20 {
             processes.into_iter().for_each(|process| process.clock.advance(50 * MS));
             processes.into_iter().for_each(Process::turn);

@@ -246,7 +246,7 @@ impl Stall {
             }
             (connected == 2 * (alive + 1)).then_some(())
         });
-        // What the handshakes have left.
+        // The handshakes have left packets.
         for _ in 0..20 {
             AHEAD.set(AHEAD.get() + Duration::from_millis(50));
             net.iter_mut().for_each(exhaust);

@@ -52,7 +52,7 @@ impl TrackState {
             let base = match subgroup {
                 it if it.is_datagram() => it.first_frame,
                 it if it.is_apart() => 0,
-                // What follows the group of applications goes on after its frames.
+                // The rest of a subgroup 0 goes on after the frames of the group of applications.
                 _ => frames,
             };
             Part { subgroup: *subgroup, base, group: group.clone() }
@@ -184,5 +184,34 @@ impl TrackConsumer {
             next = if descending { sequence.checked_sub(1) } else { sequence.checked_add(1) };
         }
         (VecDeque::new(), may_lack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cache::Track;
+    use crate::{Limits, Properties, Subscription, Timestamp};
+
+    /// As many subgroups as the cache keeps, which came in the wrong order: the object of each is a run of its own.
+    #[test]
+    fn many_subgroups_are_put_in_order() {
+        let most = Limits::default().track_groups as u64 - 1;
+        let mut track = Track::new("video").produce();
+        let reader = track.subscribe(Subscription::default()).with_subgroups();
+        for number in (1..most).rev() {
+            let part = Subgroup { number, first_frame: number, ..Subgroup::WITHOUT_END };
+            let mut part = track.create_part(7, Some(part)).unwrap();
+            let properties = Properties::NONE.with_gap_and_status(number as u32, 0);
+            part.ingest(Timestamp::ZERO, Some(properties), 1, &[[1]]).unwrap();
+            part.finish().unwrap();
+        }
+        assert_eq!(reader.last_position(FramePosition::MAX), Some(FramePosition::new(7, most - 1)));
+        assert!(reader.has_parts(7));
+        let end = FramePosition::new(7, most);
+        let range = FetchRange { start: FramePosition::new(7, 0), end, ..FetchRange::default() };
+        let (runs, _) = reader.next_runs(7, &range);
+        let numbers = runs.iter().map(|it| (it.run.object, it.run.subgroup));
+        assert!(numbers.eq((1..most).map(|number| (number, Some(number)))));
     }
 }
