@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use raw_client::RawClient;
 use smoq::coding::DecodeError;
 use smoq::coding::ietf::{
-    Draft, Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget, Filter,
-    GroupOrder, INVALID_RANGE, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup,
-    Subscribe, UniStream, frame_message,
+    Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget, Filter,
+    GroupOrder, INVALID_RANGE, Location, Message, Parameters, Subscribe, UniStream,
 };
-use smoq::machine::{Action, Input};
 use smoq::sim::{Link, Pair, Random};
-use smoq::stream::{Dir, Side, StreamId};
+use smoq::stream::{Dir, StreamId};
 use smoq::{
     BroadcastProducer, Client, Driver, Error, FrameProducer, GroupProducer, Instant, Limits,
-    Origin, Path, Server, Session, Subscription, TrackProducer, Version,
+    Origin, Path, Server, Subscription, TrackProducer, Version,
 };
+
+mod raw_client;
 
 fn drafts() -> impl Iterator<Item = Version> {
     Version::ALL.into_iter().filter(|version| *version >= Version::Moqt16)
@@ -26,19 +26,9 @@ fn drafts() -> impl Iterator<Item = Version> {
 
 /// A server that publishes `video` of `demo`, and whose client is the test.
 struct World {
-    draft: &'static Draft,
-    _session: Session,
-    driver: Driver,
+    client: RawClient,
     _broadcast: BroadcastProducer,
     track: TrackProducer,
-    opened: [u64; 2],
-    ours: [u64; 2],
-    written: BTreeMap<StreamId, Vec<u8>>,
-    /// The codes of the streams that were reset.
-    resets: BTreeMap<StreamId, u64>,
-    /// The next request id, and the control stream up to 16.
-    next: u64,
-    control: Option<StreamId>,
 }
 
 impl World {
@@ -48,113 +38,18 @@ impl World {
         let origin = Origin::default().limits(limits).produce();
         let mut broadcast = origin.create_broadcast("demo").unwrap();
         let track = broadcast.create_track("video").unwrap();
-        let server = Server::new().with_publish(origin.consume());
-        let (session, driver) = server.accept(version, Instant::ZERO);
-        let mut world = Self {
-            draft: Draft::of(version).unwrap(),
-            _session: session,
-            driver,
-            _broadcast: broadcast,
-            track,
-            opened: [0; 2],
-            ours: [0; 2],
-            written: BTreeMap::new(),
-            resets: BTreeMap::new(),
-            next: 0,
-            control: None,
-        };
-        let setup = Setup { solicit: true, max_request_id: 100, ..Setup::default() };
-        let setup = Message::setup(setup, Side::Client, world.draft);
-        let bytes = world.bytes(&setup);
-        if world.draft.has_request_streams() {
-            world.open(Dir::Uni, &bytes);
-        } else {
-            world.control = Some(world.open(Dir::Bi, &bytes));
-        }
-        world.run();
-        world
-    }
-
-    fn bytes(&self, message: &Message) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        message.encode(&mut out, self.draft).unwrap();
-        out.to_vec()
-    }
-
-    fn open(&mut self, dir: Dir, bytes: &[u8]) -> StreamId {
-        let id = StreamId::new(Side::Client, dir, self.opened[dir as usize]);
-        self.opened[dir as usize] += 1;
-        self.driver.handle(Instant::ZERO, Input::Opened { id });
-        self.data(id, bytes);
-        id
-    }
-
-    fn data(&mut self, id: StreamId, bytes: &[u8]) {
-        let bytes = BytesMut::from(bytes).freeze();
-        self.driver.handle(Instant::ZERO, Input::Data { id, bytes, fin: false });
-    }
-
-    /// Sends a request, and returns its id and its stream.
-    fn request(&mut self, make: impl FnOnce(u64) -> Message) -> (u64, StreamId) {
-        let id = self.next;
-        self.next += 2;
-        let bytes = self.bytes(&make(id));
-        let stream = match self.control {
-            Some(control) => {
-                self.data(control, &bytes);
-                control
-            }
-            None => self.open(Dir::Bi, &bytes),
-        };
-        self.written.remove(&stream);
-        self.run();
-        (id, stream)
-    }
-
-    /// Lets the driver run, and collects what it writes.
-    fn run(&mut self) {
-        for round in 0.. {
-            if !self.driver.has_work() {
-                break;
-            }
-            assert!(round < 10_000, "the driver has work and yields nothing");
-            while self.driver.work(Instant::ZERO) {}
-            while let Some(action) = self.driver.poll_action() {
-                if let Action::Reset { id, code } = action {
-                    self.resets.insert(id, code.as_u64());
-                }
-            }
-            while let Some(open) = self.driver.poll_open() {
-                let index = &mut self.ours[open.dir() as usize];
-                let id = StreamId::new(Side::Server, open.dir(), *index);
-                *index += 1;
-                open.opened(id);
-            }
-            while let Some(mut write) = self.driver.poll_write() {
-                let bytes = self.written.entry(write.id()).or_default();
-                bytes.extend_from_slice(&write.chunks().concat());
-                let len = write.len();
-                write.accepted(len);
-            }
-        }
-    }
-
-    /// The first message that the driver wrote on the stream since the last request.
-    fn answer(&self, stream: StreamId) -> Message {
-        let bytes = &self.written[&stream];
-        let framed = frame_message(bytes, self.draft, 1 << 16).unwrap().expect("an answer");
-        let body = &bytes[framed.head..][..framed.body];
-        Message::decode(framed.kind, body, self.draft).unwrap()
+        let client = RawClient::new(Server::new().with_publish(origin.consume()), version);
+        Self { client, _broadcast: broadcast, track }
     }
 
     /// The bytes that were written on the stream that answers the FETCH of this id.
     fn fetched(&self, id: u64, order: GroupOrder) -> Vec<String> {
-        let header = |bytes: &Vec<u8>| UniStream::read(bytes, self.draft).ok().flatten();
+        let header = |bytes: &Vec<u8>| UniStream::read(bytes, self.client.draft).ok().flatten();
         let is_it = |bytes: &&Vec<u8>| matches!(header(bytes), Some((UniStream::Fetch { request }, _)) if request == id);
-        let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
+        let uni = self.client.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
         let bytes = uni.map(|(_, bytes)| bytes).find(is_it).expect("a stream");
         let mut at = header(bytes).unwrap().1;
-        let mut records = FetchRecords::new(order, self.draft);
+        let mut records = FetchRecords::new(order, self.client.draft);
         let mut seen = Vec::new();
         while at < bytes.len() {
             let (record, len) = records.read(&bytes[at..]).unwrap().expect("whole records");
@@ -179,51 +74,26 @@ impl World {
 
     /// The group and the number of the first object on each group stream.
     fn streams(&self) -> Vec<(u64, u64)> {
-        let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
-        let groups = uni.filter_map(|(_, bytes)| {
-            let Ok(Some((UniStream::Subgroup(header), len))) = UniStream::read(bytes, self.draft)
-            else {
-                return None;
-            };
-            let head = ObjectHead::read(&bytes[len..], header.properties, self.draft);
-            Some((header.group, head.unwrap()?.0.delta))
-        });
-        groups.collect()
+        let streams = self.client.subgroups();
+        let streams = streams.iter();
+        streams.filter_map(|(header, objects)| Some((header.group, objects.first()?.0))).collect()
     }
 
     /// The numbers of the objects on the streams of a group, in the order of the streams. Each payload is compared.
     fn objects_of(&self, group: u64) -> Vec<u64> {
-        let mut seen = Vec::new();
-        for (_, bytes) in self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni) {
-            let Ok(Some((UniStream::Subgroup(header), mut at))) =
-                UniStream::read(bytes, self.draft)
-            else {
-                continue;
-            };
-            if header.group != group {
-                continue;
-            }
-            let mut last = None;
-            while at < bytes.len() {
-                let (head, len) = ObjectHead::read(&bytes[at..], header.properties, self.draft)
-                    .unwrap()
-                    .expect("whole objects");
-                at += len;
-                let number = head.number(last).unwrap();
-                last = Some(number);
-                if head.status != ObjectStatus::Normal {
-                    continue;
-                }
-                assert_eq!(bytes[at..at + head.size as usize], *payload(group, number).as_bytes());
-                at += head.size as usize;
-                seen.push(number);
-            }
-        }
-        seen
+        let streams = self.client.subgroups();
+        let objects = streams.iter().filter(|(header, _)| header.group == group);
+        let objects = objects.flat_map(|(_, objects)| objects);
+        objects
+            .map(|(number, bytes)| {
+                assert_eq!(*bytes, payload(group, *number).as_bytes());
+                *number
+            })
+            .collect()
     }
 
     fn subscribe(&mut self, parameters: Parameters) -> (u64, StreamId) {
-        self.request(|id| {
+        self.client.request(|id| {
             let (namespace, track) = (Path::new("demo"), "video".into());
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
         })
@@ -245,8 +115,8 @@ impl World {
         order: GroupOrder,
         fill_timeout: Option<Duration>,
     ) -> (u64, StreamId) {
-        let is_target = self.draft.number < 20;
-        self.request(|id| {
+        let is_target = self.client.draft.number < 20;
+        self.client.request(|id| {
             let (namespace, track) = (Path::new("demo"), "video".into());
             let filter = (!is_target).then_some(Filter::RangeTo { start, end });
             let order = Some(order);
@@ -295,16 +165,18 @@ fn a_late_subscriber_gets_the_latest_group_in_two_parts() {
         let fill = fills.then(|| Box::new(with_filter(Filter::GroupsBack(1))));
         let parameters = Parameters { fill, ..with_filter(Filter::NextObject) };
         let (mut id, stream) = world.subscribe(parameters);
-        let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+        let Message::SubscribeOk(ok) = world.client.answer(stream) else {
+            panic!("no SUBSCRIBE_OK")
+        };
         assert_eq!(ok.parameters.largest, Some(Location::new(7, 2)), "{version}");
         for frame in 3..5 {
             group.write_frame(0, payload(7, frame)).unwrap();
         }
-        world.run();
+        world.client.run();
         if !fills {
             let target = FetchTarget::Relative { joins: id, groups_back: 0 };
             let parameters = Parameters::default();
-            (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+            (id, _) = world.client.request(|id| Message::Fetch(Fetch { id, target, parameters }));
         }
         let order = if fills { GroupOrder::Descending } else { GroupOrder::Ascending };
         assert_eq!(world.fetched(id, order), ["7.0", "7.1", "7.2"], "{version}");
@@ -323,14 +195,16 @@ fn the_largest_object_may_still_arrive() {
         let mut frame = group.create_frame(0, last.len() as u64).unwrap();
         frame.write(&last.as_bytes()[..3]).unwrap();
         let (id, stream) = world.subscribe(with_filter(Filter::NextObject));
-        let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+        let Message::SubscribeOk(ok) = world.client.answer(stream) else {
+            panic!("no SUBSCRIBE_OK")
+        };
         assert_eq!(ok.parameters.largest, Some(Location::new(2, 0)), "{version}");
         let (target, parameters) =
             (FetchTarget::Relative { joins: id, groups_back: 1 }, Parameters::default());
-        let (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+        let (id, _) = world.client.request(|id| Message::Fetch(Fetch { id, target, parameters }));
         frame.write(&last.as_bytes()[3..]).unwrap();
         frame.finish().unwrap();
-        world.run();
+        world.client.run();
         assert_eq!(world.fetched(id, GroupOrder::Ascending), ["1.0", "1.1", "2.0"], "{version}");
     }
 }
@@ -370,14 +244,17 @@ fn join_while_a_group_arrives(version: Version, random: &mut Random) {
             let fill = fills.then(|| Box::new(with_filter(Filter::GroupsBack(1))));
             let parameters = Parameters { fill, ..with_filter(Filter::NextObject) };
             let (id, stream) = world.subscribe(parameters);
-            let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+            let Message::SubscribeOk(ok) = world.client.answer(stream) else {
+                panic!("no SUBSCRIBE_OK")
+            };
             (joined, largest) = (Some(id), ok.parameters.largest);
             fetch = fills.then_some(id);
         }
         if at == fetches_at && !fills && largest.is_some() {
             let target = FetchTarget::Relative { joins: joined.unwrap(), groups_back: 0 };
             let parameters = Parameters::default();
-            let (id, _) = world.request(|id| Message::Fetch(Fetch { id, target, parameters }));
+            let (id, _) =
+                world.client.request(|id| Message::Fetch(Fetch { id, target, parameters }));
             fetch = Some(id);
         }
         let Some(&sequence) = steps.get(at) else { continue };
@@ -404,10 +281,10 @@ fn join_while_a_group_arrives(version: Version, random: &mut Random) {
         }
         *step += 1;
         if random.below(2) == 0 {
-            world.run();
+            world.client.run();
         }
     }
-    world.run();
+    world.client.run();
     let Some(Location { group, object }) = largest else { return };
     let order = if fills { GroupOrder::Descending } else { GroupOrder::Ascending };
     let head = world.fetched(fetch.unwrap(), order);
@@ -429,7 +306,7 @@ fn a_range_has_what_the_cache_has() {
         let orders = [(GroupOrder::Ascending, ascending), (GroupOrder::Descending, descending)];
         for (order, expected) in orders {
             let (id, stream) = world.fetch_range(start, end, order);
-            let Message::FetchOk(FetchOk { end, .. }) = world.answer(stream) else {
+            let Message::FetchOk(FetchOk { end, .. }) = world.client.answer(stream) else {
                 panic!("no FETCH_OK")
             };
             // The end of the answer, and not that of the request (9.12).
@@ -457,13 +334,13 @@ fn with_a_fill_timeout_of_zero_the_cache_alone_answers() {
             (5, 6, vec![format!("{mark}5"), "6.0".into(), "6.1".into()]),
         ] {
             let (id, stream) = range(&mut world, first, last);
-            let answer = world.answer(stream);
+            let answer = world.client.answer(stream);
             assert!(matches!(answer, Message::FetchOk(_)), "{version} {first} {answer:?}");
             assert_eq!(world.fetched(id, GroupOrder::Ascending), expected, "{version}");
         }
         let (_, stream) = range(&mut world, 11, 11);
         assert!(
-            matches!(world.answer(stream), Message::RequestError(it) if it.code == INVALID_RANGE)
+            matches!(world.client.answer(stream), Message::RequestError(it) if it.code == INVALID_RANGE)
         );
     }
 }
@@ -474,7 +351,7 @@ fn with_a_fill_timeout_of_zero_the_cache_alone_answers() {
 fn a_malformed_track_ends_downstream() {
     for version in drafts() {
         let mut world = World::new(version);
-        let (_, stream) = world.request(|id| {
+        let (_, stream) = world.client.request(|id| {
             let (namespace, track) = (Path::new("demo"), "video".into());
             let parameters = Parameters::default();
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
@@ -482,12 +359,12 @@ fn a_malformed_track_ends_downstream() {
         let mut group = world.track.create_group(7).unwrap();
         group.write_frame(0, payload(7, 0)).unwrap();
         world.fetch_range(Location::new(7, 0), Location::new(7, 9), GroupOrder::Ascending);
-        let uni = world.written.keys().filter(|id| id.dir() == Dir::Uni).count();
-        world.written.remove(&stream);
+        let uni = world.client.written.keys().filter(|id| id.dir() == Dir::Uni).count();
+        world.client.written.remove(&stream);
         world.track.abort(Error::Malformed(DecodeError::InvalidValue("properties")));
-        world.run();
-        let answer = world.answer(stream);
-        let resets = world.resets.iter().filter(|(id, _)| id.dir() == Dir::Uni);
+        world.client.run();
+        let answer = world.client.answer(stream);
+        let resets = world.client.resets.iter().filter(|(id, _)| id.dir() == Dir::Uni);
         let codes: Vec<_> = resets.map(|(_, code)| *code).collect();
         assert_eq!(codes, vec![0x12; codes.len()], "{version}");
         assert_eq!(
@@ -512,7 +389,7 @@ fn groups_that_do_not_exist_are_not_marked() {
             let (start, end) = (Location::new(first, 0), Location::new(last, 1));
             world.fetch_range(start, end, GroupOrder::Ascending)
         };
-        let code = |world: &World, stream| match world.answer(stream) {
+        let code = |world: &World, stream| match world.client.answer(stream) {
             Message::RequestError(error) => error.code,
             other => panic!("{other:?}"),
         };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
+use raw_client::RawClient;
+use smoq::coding::ietf::{Filter, GroupOrder, Location, Message, Parameters, Subscribe};
 use smoq::machine::{
     Announcement, Command, Config, Event, FramePosition, GroupKey, Machine, RequestKey, Subgroup,
     Token,
@@ -14,6 +16,8 @@ use smoq::{
     Client, Cost, Driver, Error, Hops, Instant, Limits, Origin, OriginProducer, Path, Properties,
     Server, Session, Subscription, TrackConsumer, TrackInfo, Version,
 };
+
+mod raw_client;
 
 const DRAFTS: [Version; 4] = [Version::Moqt14, Version::Moqt16, Version::Moqt18, Version::Moqt22];
 
@@ -377,6 +381,79 @@ fn a_late_subscriber_gets_the_subgroups_of_the_latest_group() {
         line.check(0, 5, &parts);
         line.advance();
         assert!(line.parts.is_empty(), "{version}");
+    }
+}
+
+/// A subscription that begins after the largest object gets what follows in each subgroup of that group, and nothing that
+/// comes before (moq-transport-22, 3.1.4).
+#[test]
+fn a_late_subscriber_gets_the_rest_of_each_subgroup() {
+    for version in DRAFTS {
+        let mut line = Line::new(version, version);
+        line.subscribe(0);
+        let parts = [
+            part(0, &[0, 2, 9, 14]),
+            part(1, &[1, 5, 8, 10]),
+            part(3, &[3, 4, 6, 7]),
+            part(11, &[11, 13]),
+        ];
+        let groups = parts.each_ref().map(|part| line.begin(4, part));
+        // Of each, the objects up to 5 are there when the subscription begins.
+        let mut written = [0; 4];
+        let write = |line: &mut Line, written: &mut [usize; 4], up_to: u64| {
+            for ((group, part), at) in groups.into_iter().zip(&parts).zip(written) {
+                let frames = part.frames().into_iter().skip(*at);
+                for (frame, _) in
+                    frames.zip(&part.objects[*at..]).take_while(|(_, (object, _))| *object <= up_to)
+                {
+                    line.up.client.source.push(group, frame);
+                    *at += 1;
+                }
+                line.ready(4, part);
+            }
+            line.advance();
+        };
+        write(&mut line, &mut written, 5);
+        let mut late = RawClient::new(Server::new().with_origin(&line.relay), version);
+        let (_, stream) = late.request(|id| {
+            let (namespace, track) = ("live".into(), "video".into());
+            let (filter, order) = (Some(Filter::NextObject), Some(GroupOrder::Ascending));
+            let parameters = Parameters { filter, order, ..Parameters::default() };
+            Message::Subscribe(Subscribe { id, namespace, track, parameters })
+        });
+        let Message::SubscribeOk(ok) = late.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+        assert_eq!(ok.parameters.largest, Some(Location::new(4, 5)), "{version}");
+        write(&mut line, &mut written, 8);
+        late.run();
+        write(&mut line, &mut written, 20);
+        for (group, part) in groups.into_iter().zip(&parts) {
+            line.up.client.source.end(group, Ok(()));
+            line.ready(4, part);
+        }
+        line.advance();
+        late.run();
+        let mut seen = late.subgroups();
+        seen.sort_by_key(|(header, _)| header.subgroup);
+        let seen: Vec<_> = seen
+            .into_iter()
+            .map(|(header, objects)| {
+                assert_eq!(header.group, 4);
+                let numbers = objects.into_iter().map(|(number, bytes)| {
+                    assert_eq!(bytes, [number as u8; 5]);
+                    number
+                });
+                (header.subgroup.unwrap(), header.first_object, numbers.collect::<Vec<_>>())
+            })
+            .collect();
+        let is_known = version >= Version::Moqt18;
+        let expected = [
+            (0, false, vec![9, 14]),
+            (1, false, vec![8, 10]),
+            (3, false, vec![6, 7]),
+            (11, is_known, vec![11, 13]),
+        ];
+        assert_eq!(seen, expected, "{version}");
+        line.check(0, 4, &parts);
     }
 }
 

@@ -404,7 +404,7 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
             first_frame: first,
             last_frame: last,
         } => {
-            let wanted = OutgoingFetch::new(priority, sequence, FrameRange { first, last });
+            let wanted = OutgoingFetch::new(priority, sequence, FrameRange::new(first, last));
             fetching::begin(dialect, core, fetch, (broadcast, track), wanted);
         }
         Command::CancelFetch { fetch } => fetching::cancel(dialect, core, fetch),

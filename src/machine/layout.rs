@@ -205,11 +205,11 @@ impl Layout {
     }
 
     /// The bytes before the payload of a frame, the `index`-th of its group; `None` if they can't
-    /// be written.
-    pub(crate) fn head(self, frame: &FrameView<'_>, index: u64, restarts: bool) -> Option<Head> {
+    /// be written. `base`: it is the first on its stream, and so many objects come before it and its gap.
+    pub(crate) fn head(self, frame: &FrameView<'_>, index: u64, base: Option<u64>) -> Option<Head> {
         match self {
             Self::Lite(version) => {
-                let previous = if restarts { Timestamp::ZERO } else { frame.previous };
+                let previous = if base.is_some() { Timestamp::ZERO } else { frame.previous };
                 let head = FrameHead::between(previous, frame.timestamp, frame.size);
                 Some(Head::from_slice(&head.encode(version).ok()?))
             }
@@ -219,7 +219,7 @@ impl Layout {
                 let (timestamp, all) =
                     properties_of(have_any, frame.timestamp, frame.properties, draft);
                 let head = ObjectHead {
-                    delta: u64::from(gap) + if restarts { index } else { 0 },
+                    delta: base.unwrap_or(0) + u64::from(gap),
                     timestamp,
                     properties: all.as_deref(),
                     size: frame.size,
@@ -227,7 +227,7 @@ impl Layout {
                 };
                 head.encode(properties, draft).ok()
             }
-            Self::Records { writer, run } => writer.object(run, frame, index, restarts),
+            Self::Records { writer, run } => writer.object(run, frame, index, base.is_some()),
         }
     }
 

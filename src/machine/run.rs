@@ -118,6 +118,8 @@ pub struct Run<'a> {
     index: u64,
     /// Which frames go on the stream. The timestamp delta of the first one starts from 0.
     range: FrameRange,
+    /// Whether frames were passed over.
+    passed: bool,
     /// Bytes of the next frame that were sent before.
     skip: usize,
     room: usize,
@@ -138,9 +140,22 @@ pub(crate) struct FrameRange {
     pub(crate) first: u64,
     /// `None`: to the end of the group.
     pub(crate) last: Option<u64>,
+    /// How many objects come before the first frame and its gap. It differs from `first` after gaps.
+    base: u64,
+    /// The first object that is wanted. Frames before it are passed over.
+    from_object: u64,
 }
 
 impl FrameRange {
+    pub(crate) fn new(first: u64, last: Option<u64>) -> Self {
+        Self { first, last, base: first, from_object: first }
+    }
+
+    /// The same without those before this object.
+    pub(crate) fn from_object(self, from_object: u64) -> Self {
+        Self { from_object, ..self }
+    }
+
     /// The number of frames; [`u64::MAX`] to the end of the group.
     pub(crate) fn len(self) -> u64 {
         self.last.map_or(u64::MAX, |last| (last - self.first).saturating_add(1))
@@ -171,6 +186,7 @@ impl<'a> Run<'a> {
             layout,
             index,
             range,
+            passed: false,
             skip,
             room,
             waiting,
@@ -183,26 +199,30 @@ impl<'a> Run<'a> {
     }
 
     /// A run that keeps nothing: it only finds out whether there is anything to show.
-    pub(crate) fn probe(out: &'a mut Scratch, index: u64) -> Self {
-        let range = FrameRange { first: index, last: None };
+    pub(crate) fn probe(out: &'a mut Scratch, range: FrameRange, index: u64) -> Self {
         Self { room: 0, ..Self::new(out, None, range, index, 0, true) }
     }
 
     /// A run that keeps the payload of a group of one frame. It has room for a second frame, so that a
     /// group of several is recognized.
     pub(crate) fn payload_alone(out: &'a mut Scratch) -> Self {
-        Self::new(out, None, FrameRange { first: 0, last: Some(1) }, 0, 0, true)
+        Self::new(out, None, FrameRange::new(0, Some(1)), 0, 0, true)
     }
 
     /// Shows the next frame. After `false` show no more.
     pub fn push(&mut self, frame: FrameView<'_>) -> bool {
+        if self.tap.is_some() {
+            self.write_down(&frame);
+        }
+        if self.index == self.range.first && self.range.base < self.range.from_object {
+            if let Some(goes_on) = self.pass(&frame) {
+                return goes_on;
+            }
+        }
         self.offered = true;
         self.timestamp = frame.timestamp;
         if self.layout.is_none() {
             self.properties = frame.properties.cloned();
-        }
-        if self.tap.is_some() {
-            self.write_down(&frame);
         }
         if self.is_over() {
             return false;
@@ -214,7 +234,8 @@ impl<'a> Run<'a> {
         let restarts = self.index == self.range.first && self.index != 0;
         let as_it_lies = frame.wire.and_then(|wire| self.layout?.as_it_lies(&wire, restarts));
         if let (None, Some(layout)) = (as_it_lies, self.layout) {
-            let Some(head) = layout.head(&frame, self.index, restarts) else { return false };
+            let base = restarts.then_some(self.range.base);
+            let Some(head) = layout.head(&frame, self.index, base) else { return false };
             self.head(&head);
         }
         // Whether everything that was shown fitted, and whether that is the whole frame.
@@ -232,6 +253,31 @@ impl<'a> Run<'a> {
         }
         self.cut = !kept;
         kept && !self.is_full() && !self.is_over()
+    }
+
+    /// Passes over the next frame if it comes before the first object that is wanted. Returns `None` if it does not, and
+    /// otherwise whether more can be shown: a frame that is still arriving is passed over when it is complete.
+    #[cold]
+    fn pass(&mut self, frame: &FrameView<'_>) -> Option<bool> {
+        let gap = frame.properties.map_or(0, |it| it.gap);
+        let object = self.range.base.saturating_add(gap.into());
+        if object >= self.range.from_object {
+            return None;
+        }
+        let arrived = || frame.offset + frame.payload.iter().map(|it| it.len() as u64).sum::<u64>();
+        if frame.wire.is_none() && arrived() < frame.size {
+            return Some(false);
+        }
+        self.index += 1;
+        self.range.first = self.index;
+        self.range.base = object.saturating_add(1);
+        self.passed = true;
+        Some(true)
+    }
+
+    /// The frames that are left if some were passed over: they are not shown again.
+    pub(crate) fn rest(&self) -> Option<FrameRange> {
+        self.passed.then_some(self.range)
     }
 
     /// How many bytes of payload of the first frame were sent before, or a few less. They need not
@@ -371,6 +417,50 @@ mod tests {
         let run = [b"1", &small[..], b"2", &small, b"3"].concat();
         assert_eq!(out.chunks, [Bytes::from(run), large.clone()]);
         assert_eq!(out.total, out.chunks.iter().map(Bytes::len).sum());
+    }
+
+    /// Objects 2, 3 and 9, of which 3 is still arriving at first, and those from 4 on are wanted.
+    #[test]
+    fn objects_before_the_first_one_are_passed_over_once_they_are_complete() {
+        let [payload] = pieces([5]);
+        let range = FrameRange::new(0, None).from_object(4);
+        let mut out = Scratch::default();
+        let draft = crate::coding::ietf::Draft::of(crate::Version::Moqt22).unwrap();
+        let layout = Some(Layout::objects(draft, true));
+        let mut show = |range: FrameRange, frames: &[(u32, u64)]| {
+            out.clear();
+            let mut run = Run::new(&mut out, layout, range, range.first, 0, false);
+            for (gap, size) in frames {
+                let properties = Some(&Properties::NONE.with_gap_and_status(*gap, 0));
+                let (timestamp, previous) = (Timestamp::ZERO, Timestamp::ZERO);
+                let (size, payload) = (*size, core::slice::from_ref(&payload));
+                let (wire, offset) = (None, 0);
+                if !run.push(FrameView {
+                    timestamp,
+                    previous,
+                    size,
+                    properties,
+                    wire,
+                    payload,
+                    offset,
+                }) {
+                    break;
+                }
+            }
+            let (rest, shown) = (run.rest(), run.was_offered());
+            out.flush();
+            (rest, shown, out.chunks.concat())
+        };
+        let (rest, shown, bytes) = show(range, &[(2, 5), (0, 9)]);
+        let rest = rest.expect("the first one was passed over");
+        assert_eq!((rest.first, shown, bytes), (1, false, vec![]));
+        let (rest, shown, bytes) = show(rest, &[(0, 5), (5, 5)]);
+        let rest = rest.expect("the second one as well");
+        // The number of the first object on a stream is whole: 9, without properties, of 5 bytes.
+        assert_eq!((rest.first, shown, bytes), (2, true, [&[9, 0, 5], &payload[..]].concat()));
+        let (again, shown, bytes) = show(rest, &[(5, 5), (0, 5)]);
+        assert!(again.is_none() && shown);
+        assert_eq!(bytes[..3], [9, 0, 5], "{bytes:?}");
     }
 
     #[test]

@@ -158,7 +158,7 @@ pub(crate) fn push_part(
         return give_up(dialect, core, key, &Error::Evicted);
     };
     let place = (run.map_or(0, |run| run.sequence), 0);
-    let frames = run.map(|run| FrameRange { first: run.first_frame, last: run.last_frame });
+    let frames = run.map(|run| FrameRange::new(run.first_frame, run.last_frame));
     let group_ref = GroupRef { request: key, place };
     core.schedule.push_part(group_ref, token, frames.unwrap_or_default(), head, layout);
 }

@@ -11,7 +11,7 @@ use super::fetching;
 use super::schedule::{DatagramForm, GroupRef, Place, ReleasedGroup, Work};
 use crate::error::Error;
 use crate::machine::event::{Event, FramePosition, RequestKey, Subgroup};
-use crate::machine::run::Run;
+use crate::machine::run::{FrameRange, Run};
 use crate::machine::source::{Source, Supply, Token};
 use crate::slab::Key;
 use crate::subscription::TrackInfo;
@@ -56,12 +56,16 @@ pub(crate) fn push_group(
     let subscription = core.incoming.get(key).filter(|it| it.ending.is_none() && !it.paused);
     let from = subscription.map_or(FramePosition::default(), |it| it.from);
     let subgroup = if let SendAs::Subgroup(it) = send_as { Some(it) } else { None };
-    // Only the frames of a whole group lie where their indexes say.
-    let apart = subgroup.filter(Subgroup::is_apart);
-    let begin = FramePosition::new(sequence, apart.map_or(u64::MAX, |it| it.first_frame));
-    let subscription = subscription.filter(|it| begin >= it.from);
-    let is_first = sequence == from.group && apart.is_none();
-    let first_frame = if is_first { first_frame.max(from.frame) } else { first_frame };
+    let object = subgroup.filter(Subgroup::is_datagram);
+    let last = FramePosition::new(sequence, object.map_or(u64::MAX, |it| it.first_frame));
+    let subscription = subscription.filter(|it| last >= it.from);
+    // The subscription begins inside of the group, after the first object of this part of it.
+    let begin = FramePosition::new(sequence, subgroup.map_or(first_frame, |it| it.first_frame));
+    let range = FrameRange::new(first_frame, None);
+    let (first_frame, range) = match object.is_none() && begin < from {
+        true => (from.frame, range.from_object(from.frame)),
+        false => (first_frame, range),
+    };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;
     let datagram = match send_as {
         SendAs::Datagram => Some(DatagramForm { priority: None, ends_group: true }),
@@ -84,7 +88,7 @@ pub(crate) fn push_group(
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
     let group_ref = GroupRef { request: key, place };
-    core.schedule.push(group_ref, group, first_frame, (head, layout), datagram);
+    core.schedule.push(group_ref, group, range, (head, layout), datagram);
 }
 
 /// Whether a group that no datagram can carry gets a stream. Of the objects of moq-transport only the first one of a group

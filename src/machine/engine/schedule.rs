@@ -267,7 +267,7 @@ impl Schedule {
         &mut self,
         group_ref: GroupRef,
         token: Token,
-        first_frame: u64,
+        range: FrameRange,
         (head, layout): (Head, Option<Layout>),
         datagram: Option<DatagramForm>,
     ) {
@@ -275,7 +275,6 @@ impl Schedule {
         if track.is_none_or(|track| track.groups.contains_key(&group_ref.place)) {
             return self.report_unsent(group_ref.request, Some(token));
         }
-        let range = FrameRange { first: first_frame, last: None };
         let group = ScheduledGroup::new(token, range, head);
         let group = ScheduledGroup { datagram, layout, ..group };
         self.enqueue(group_ref, Some(group));
@@ -441,16 +440,32 @@ impl Schedule {
             if group.part == Part::End {
                 return Some((group_ref, priority));
             }
-            let mut probe = Run::probe(scratch, group.range.first);
-            match source.frames(group.token, group.range.first, &mut probe) {
-                Supply::Gone(_) => {
+            let mut probe = Run::probe(scratch, group.range, group.range.first);
+            let supply = source.frames(group.token, group.range.first, &mut probe);
+            let (was_offered, rest) = (probe.was_offered(), probe.rest());
+            if let Some(rest) = rest {
+                self.pass(group_ref, rest);
+            }
+            match supply {
+                Supply::Gone(_) => drop(self.release(group_ref, false)),
+                Supply::Pending if !was_offered => self.leave(group_ref, Work::Open),
+                // All objects of this subgroup come before the first one that is wanted.
+                Supply::End if !was_offered && rest.is_some() && group_ref.place.1 > 0 => {
                     self.release(group_ref, false);
                 }
-                Supply::Pending if !probe.was_offered() => self.leave(group_ref, Work::Open),
+                Supply::More if !was_offered && rest.is_some() => {}
                 Supply::End | Supply::More | Supply::Pending => return Some((group_ref, priority)),
             }
         }
         None
+    }
+
+    /// Frames of a group were passed over, and these are left.
+    fn pass(&mut self, group_ref: GroupRef, rest: FrameRange) {
+        let track = self.tracks.get_mut(group_ref.request);
+        if let Some(group) = track.and_then(|it| it.groups.get_mut(&group_ref.place)) {
+            (group.frame, group.range) = (rest.first, rest);
+        }
     }
 
     /// The group has a stream.
@@ -542,7 +557,7 @@ impl Schedule {
         if let Some(place) = oldest.filter(|it| Some(it.0) != newest).filter(is_stalled) {
             let group = &track.groups[&place];
             scratch.clear();
-            let mut probe = Run::probe(scratch, group.frame);
+            let mut probe = Run::probe(scratch, group.range, group.frame);
             if let Supply::Gone(error) = source.frames(group.token, group.frame, &mut probe) {
                 self.give_up(GroupRef { request, place }, &error, actions);
                 return true;

@@ -66,7 +66,7 @@ impl FetchDialect for Ietf {
         let owner = core.outgoing.by_number(header.subscription);
         let Some(sub) = owner.and_then(|owner| core.outgoing.get(owner)) else { return false };
         let Some(names) = sub.names.as_deref().cloned() else { return false };
-        let range = FrameRange { first: 0, last: header.first_frame.checked_sub(1) };
+        let range = FrameRange::new(0, header.first_frame.checked_sub(1));
         let wanted = OutgoingFetch::new(sub.priority, header.sequence, range);
         fetching::send(self, core, FetchId::Head(stream), names, wanted).is_ok()
     }
@@ -127,7 +127,7 @@ impl Ietf {
         }
         let (sequence, first_frame) = (start.group, start.frame);
         let last_frame = Some(end.frame).filter(|frame| *frame < u64::MAX);
-        let range = FrameRange { first: first_frame, last: last_frame };
+        let range = FrameRange::new(first_frame, last_frame);
         let fetch = IncomingFetch { priority, sequence, range, several: None };
         core.incoming_fetches.insert(key, fetch);
         let request = RequestKey::of(key);

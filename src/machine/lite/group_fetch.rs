@@ -47,7 +47,7 @@ impl FetchDialect for Lite {
         if !self.features.fetch {
             return Err(Error::Unsupported);
         }
-        let FrameRange { first: frame_start, last: frame_end } = wanted.range;
+        let FrameRange { first: frame_start, last: frame_end, .. } = wanted.range;
         let (priority, group) = (wanted.priority, wanted.sequence);
         let message = Message { broadcast, track, priority, group, frame_start, frame_end };
         let request =
@@ -66,7 +66,7 @@ impl Lite {
     /// FETCH of the peer.
     pub(super) fn on_fetch(&mut self, core: &mut Core, key: Key, message: Message) -> Progress {
         let Message { broadcast, track, priority, group, frame_start, frame_end } = message;
-        let range = FrameRange { first: frame_start, last: frame_end };
+        let range = FrameRange::new(frame_start, frame_end);
         // The frame range is kept here and not at the application: the schedule sends nothing outside of it.
         core.incoming_fetches
             .insert(key, IncomingFetch { priority, sequence: group, range, several: None });
