@@ -88,7 +88,8 @@ pub(crate) fn push_group(
         return core.notices.push_back(Event::GroupReleased { group, sent: false });
     };
     let group_ref = GroupRef { request: key, place };
-    core.schedule.push(group_ref, group, range, (head, layout), datagram);
+    let priority = subgroup.and_then(|it| it.priority);
+    core.schedule.push(group_ref, group, range, (head, layout), datagram, priority);
 }
 
 /// Whether a group that no datagram can carry gets a stream. Of the objects of moq-transport only the first one of a group

@@ -1,9 +1,10 @@
 //! Groups that are to be sent, in one order for opening streams, for writing, and for datagrams:
 //!
 //! 1. the priority that the subscriber gave;
-//! 2. the priority of the publisher;
+//! 2. the priority of the publisher, which a subgroup of moq-transport may have of its own;
 //! 3. fairness by bytes between tracks of equal priorities;
-//! 4. within a track the newest group, or the oldest where the subscriber asked for order.
+//! 4. within a track the newest group, or the oldest where the subscriber asked for order;
+//! 5. within a group the lowest subgroup.
 //!
 //! Control messages go before all groups; see
 //! [`Machine::poll_write`](crate::machine::Machine::poll_write).
@@ -48,6 +49,8 @@ struct ScheduledGroup {
     frame: u64,
     /// How many bytes of that frame were sent.
     skip: usize,
+    /// The publisher's priority.
+    publisher: Reverse<u8>,
     /// Its stream, once it has one.
     stream: Option<StreamId>,
     /// How the group is to go as a datagram, if it is.
@@ -87,9 +90,13 @@ enum Part {
 struct ScheduledTrack {
     urgency: Urgency,
     ordered: bool,
+    /// The publisher's priority of groups that have none of their own.
+    publisher: Reverse<u8>,
+    /// Whether some group had a priority of its own. Then that of the next group counts for the track.
+    has_priorities: bool,
     groups: BTreeMap<Place, ScheduledGroup>,
     /// By kind of work: the groups that can do it now.
-    lines: [BTreeSet<Place>; 3],
+    lines: [BTreeSet<Turn>; 3],
     /// The group that was written last, if it is not over.
     current: Option<Place>,
     /// `current` goes before newer groups.
@@ -107,6 +114,15 @@ pub(crate) enum Work {
     Write,
     /// To go as a datagram.
     Datagram,
+}
+
+/// Orders the groups of a track: the one that goes first sorts first (moq-transport-22, 7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    publisher: Reverse<u8>,
+    /// The number of the group, or its complement where the newest goes first.
+    group: u64,
+    subgroup: u64,
 }
 
 /// The more urgent track sorts first.
@@ -129,8 +145,7 @@ struct PriorityClass {
     served: u64,
 }
 
-/// The number of a group, and of its subgroup. Of two subgroups the one with the lower number goes first, and so does the
-/// lower object of those in datagrams (moq-transport-22, 7.2).
+/// The number of a group, and of its subgroup.
 pub(crate) type Place = (u64, u64);
 
 /// Names a group: which request its track answers, and which number it has.
@@ -206,7 +221,8 @@ impl Schedule {
         let (subscriber, publisher) = (Reverse(subscriber), Reverse(publisher));
         let urgency = Urgency { subscriber, publisher, served: 0 };
         self.classes.entry(urgency.priorities()).or_default().tracks += 1;
-        self.tracks.insert(request, ScheduledTrack { urgency, ordered, ..Default::default() });
+        let track = ScheduledTrack { urgency, ordered, publisher, ..Default::default() };
+        self.tracks.insert(request, track);
     }
 
     /// Whether a track answers this request.
@@ -224,12 +240,14 @@ impl Schedule {
     ) {
         self.reorder(request, |track| {
             track.urgency.subscriber = Reverse(subscriber);
-            track.ordered = ordered;
+            track.order(ordered);
         });
         let Some(track) = self.tracks.get(request) else { return };
-        let priority = track.urgency.quic_priority();
-        let open = track.groups.values().filter_map(|group| group.stream);
-        actions.extend(open.map(|id| Action::SetPriority { id, priority }));
+        let open = track.groups.values().filter_map(|group| Some((group.stream?, group)));
+        actions.extend(open.map(|(id, group)| {
+            let priority = track.urgency.of(group).quic_priority();
+            Action::SetPriority { id, priority }
+        }));
     }
 
     /// Abandons what is left of a track. Open streams are reset with `code`.
@@ -262,7 +280,7 @@ impl Schedule {
 
     /// Adds a group to a track, unless the track is gone or has one of this number. Past the limit the
     /// group that would go last is dropped. A group that is to go as a datagram needs its `head` too, for the
-    /// stream that it gets if no datagram can carry it.
+    /// stream that it gets if no datagram can carry it. `publisher`: a priority of its own.
     pub(crate) fn push(
         &mut self,
         group_ref: GroupRef,
@@ -270,6 +288,7 @@ impl Schedule {
         range: FrameRange,
         (head, layout): (Head, Option<Layout>),
         datagram: Option<DatagramForm>,
+        publisher: Option<u8>,
     ) {
         let track = self.tracks.get(group_ref.request);
         if track.is_none_or(|track| track.groups.contains_key(&group_ref.place)) {
@@ -277,14 +296,16 @@ impl Schedule {
         }
         let group = ScheduledGroup::new(token, range, head);
         let group = ScheduledGroup { datagram, layout, ..group };
-        self.enqueue(group_ref, Some(group));
+        self.enqueue(group_ref, Some((group, publisher)));
     }
 
     /// Puts a group that has no stream yet in line; `new` if it is not part of its track yet.
-    fn enqueue(&mut self, group_ref: GroupRef, new: Option<ScheduledGroup>) {
+    fn enqueue(&mut self, group_ref: GroupRef, new: Option<(ScheduledGroup, Option<u8>)>) {
         let (max, stalls, mut dropped) = (self.max_pending, self.stalls, None);
         self.reorder(group_ref.request, |track| {
-            track.groups.extend(new.map(|group| (group_ref.place, group)));
+            if let Some((group, publisher)) = new {
+                track.insert(group_ref.place, group, publisher);
+            }
             dropped = track.enqueue(group_ref.place, stalls, max);
         });
         if let Some(dropped) = dropped {
@@ -304,14 +325,14 @@ impl Schedule {
             AnswerStream::Own { head, layout } => {
                 let group = ScheduledGroup::new(token, frames, head);
                 let group = ScheduledGroup { layout: Some(layout), ..group };
-                self.enqueue(group_ref, Some(group));
+                self.enqueue(group_ref, Some((group, None)));
             }
             AnswerStream::Request(id) => {
                 let in_line_since = self.stalls;
                 self.reorder(group_ref.request, |track| {
                     let group = ScheduledGroup::new(token, frames, Head::new());
                     let group = ScheduledGroup { in_line_since, ..group };
-                    track.groups.insert(group_ref.place, group);
+                    track.insert(group_ref.place, group, None);
                 });
                 self.opened(group_ref, id);
             }
@@ -333,14 +354,14 @@ impl Schedule {
         let track = self.tracks.get(group_ref.request);
         let before = track.and_then(|track| track.groups.first_key_value());
         let Some((before, stream)) = before.map(|(before, it)| (*before, it.next_stream())) else {
-            return self.enqueue(group_ref, Some(group));
+            return self.enqueue(group_ref, Some((group, None)));
         };
         // Each waits for the one before.
         let Some(stream) = stream else { return self.report_unsent(group_ref.request, token) };
         self.reorder(group_ref.request, |track| {
             track.groups.remove(&before);
             let group = ScheduledGroup { stream: Some(stream), ..group };
-            track.groups.insert(group_ref.place, group);
+            track.insert(group_ref.place, group, None);
         });
         self.by_stream.insert(stream, group_ref);
         if !self.blocked.contains(&stream) {
@@ -352,7 +373,7 @@ impl Schedule {
     fn end_part(&mut self, group_ref: GroupRef) {
         let mut over = None;
         self.reorder(group_ref.request, |track| {
-            track.lines[Work::Write as usize].remove(&group_ref.place);
+            track.leave(Work::Write, group_ref.place);
             (track.current, track.is_finishing) = (None, false);
             if let Some(group) = track.groups.get_mut(&group_ref.place) {
                 group.part = Part::Over;
@@ -385,9 +406,7 @@ impl Schedule {
 
     /// The group has nothing to do of this kind, until [`on_ready`](Self::on_ready).
     pub(crate) fn leave(&mut self, group_ref: GroupRef, work: Work) {
-        self.reorder(group_ref.request, |track| {
-            track.lines[work as usize].remove(&group_ref.place);
-        });
+        self.reorder(group_ref.request, |track| track.leave(work, group_ref.place));
     }
 
     /// Whether a group can do this kind of work now.
@@ -436,7 +455,7 @@ impl Schedule {
             }
             let (group_ref, track, group) = self.first(Work::Open)?;
             scratch.clear();
-            let priority = track.urgency.quic_priority();
+            let priority = track.urgency.of(group).quic_priority();
             if group.part == Part::End {
                 return Some((group_ref, priority));
             }
@@ -473,11 +492,10 @@ impl Schedule {
         self.by_stream.insert(id, group_ref);
         self.reorder(group_ref.request, |track| {
             track.opened += 1;
-            track.lines[Work::Open as usize].remove(&group_ref.place);
             if let Some(group) = track.groups.get_mut(&group_ref.place) {
                 group.stream = Some(id);
-                track.lines[Work::Write as usize].insert(group_ref.place);
             }
+            track.move_to(Work::Write, Work::Open, group_ref.place);
         });
     }
 
@@ -550,8 +568,9 @@ impl Schedule {
         if track.groups.len() < 2 || track.ordered {
             return false;
         }
-        let [unopened, writable, _] = track.lines.each_ref().map(BTreeSet::last);
-        let newest = unopened.max(writable).map(|place| place.0);
+        let [unopened, writable, _] = track.lines.each_ref().map(BTreeSet::first);
+        let next = [unopened, writable].into_iter().flatten().min();
+        let newest = next.map(|next| track.place(*next).0);
         let oldest = track.groups.first_key_value().map(|(place, _)| *place);
         let is_stalled = |place: &Place| track.groups[place].is_stalled(self.stalls);
         if let Some(place) = oldest.filter(|it| Some(it.0) != newest).filter(is_stalled) {
@@ -568,6 +587,9 @@ impl Schedule {
             return false;
         };
         let group = &track.groups[&place];
+        if next.is_some_and(|next| next.publisher < group.publisher) {
+            return false;
+        }
         let (range, frame, waits) = (group.range, group.frame, group.is_stalled(self.stalls));
         scratch.clear();
         let layout = group.layout.or(self.layout);
@@ -628,8 +650,8 @@ impl Schedule {
                 (track.current, track.is_finishing) = (Some(group_ref.place), false);
             }
             if blocked {
-                track.lines[Work::Write as usize].remove(&group_ref.place);
                 blocked_stream = group.stream;
+                track.leave(Work::Write, group_ref.place);
             } else if all && shown.exhausted {
                 track.wait_for_source(group_ref.place);
             }
@@ -657,9 +679,10 @@ impl Schedule {
         self.unblock(id);
         let Some(group_ref) = self.by_stream.get(&id).copied() else { return };
         self.reorder(group_ref.request, |track| {
-            let group = track.groups.get(&group_ref.place);
-            if group.is_some_and(|group| group.part != Part::Over) {
-                track.lines[Work::Write as usize].insert(group_ref.place);
+            let group = track.groups.get(&group_ref.place).filter(|group| group.part != Part::Over);
+            if let Some(group) = group {
+                let turn = Turn::new(group_ref.place, group.publisher, track.ordered);
+                track.lines[Work::Write as usize].insert(turn);
             }
         });
     }
@@ -703,11 +726,10 @@ impl Schedule {
     /// The group can't go as a datagram: it gets a stream.
     pub(crate) fn move_to_stream(&mut self, group_ref: GroupRef) {
         self.reorder(group_ref.request, |track| {
-            track.lines[Work::Datagram as usize].remove(&group_ref.place);
-            track.lines[Work::Open as usize].insert(group_ref.place);
             if let Some(group) = track.groups.get_mut(&group_ref.place) {
                 group.datagram = None;
             }
+            track.move_to(Work::Open, Work::Datagram, group_ref.place);
         });
     }
 
@@ -731,13 +753,10 @@ impl Schedule {
     pub(crate) fn release(&mut self, group_ref: GroupRef, sent: bool) -> bool {
         let mut group = None;
         self.reorder(group_ref.request, |track| {
-            for line in &mut track.lines {
-                line.remove(&group_ref.place);
-            }
             if track.current == Some(group_ref.place) {
                 (track.current, track.is_finishing) = (None, false);
             }
-            group = track.groups.remove(&group_ref.place);
+            group = track.remove(group_ref.place);
         });
         let Some(group) = group else { return false };
         if let Some(id) = group.stream {
@@ -763,6 +782,9 @@ impl Schedule {
         let Some(track) = self.tracks.get_mut(request) else { return };
         let (before, was_ready) = (track.urgency, track.ready_for());
         change(track);
+        if track.has_priorities {
+            track.urgency.publisher = track.next_priority();
+        }
         let is_ready = track.ready_for();
         if (before, was_ready) == (track.urgency, is_ready) {
             return;
@@ -836,35 +858,82 @@ impl ScheduledTrack {
         let is_datagram = self.groups.get(&place)?.datagram.is_some();
         let work = if is_datagram { Work::Datagram } else { Work::Open };
         self.join(work, place, stalls);
-        let line = &mut self.lines[work as usize];
-        if line.len() <= max {
-            return None;
+        let line = &self.lines[work as usize];
+        let last = *line.last().filter(|_| line.len() > max)?;
+        self.remove(self.place(last))
+    }
+
+    /// Adds a group, which is in no line yet. `publisher`: a priority of its own.
+    fn insert(&mut self, place: Place, group: ScheduledGroup, publisher: Option<u8>) {
+        let publisher = publisher.map_or(self.publisher, Reverse);
+        self.has_priorities |= publisher != self.publisher;
+        self.groups.insert(place, ScheduledGroup { publisher, ..group });
+    }
+
+    fn remove(&mut self, place: Place) -> Option<ScheduledGroup> {
+        let group = self.groups.remove(&place)?;
+        let turn = Turn::new(place, group.publisher, self.ordered);
+        for line in &mut self.lines {
+            line.remove(&turn);
         }
-        let oldest = line.first()?.0;
-        let last =
-            if self.ordered { line.last() } else { line.range(..=(oldest, u64::MAX)).last() };
-        let last = *last?;
-        line.remove(&last);
-        self.groups.remove(&last)
+        Some(group)
+    }
+
+    fn turn(&self, place: Place) -> Option<Turn> {
+        Some(Turn::new(place, self.groups.get(&place)?.publisher, self.ordered))
+    }
+
+    fn place(&self, turn: Turn) -> Place {
+        (Turn::group(turn.group, self.ordered), turn.subgroup)
+    }
+
+    /// Lets the oldest group go first, or the newest.
+    fn order(&mut self, ordered: bool) {
+        if ordered == self.ordered {
+            return;
+        }
+        self.ordered = ordered;
+        for line in &mut self.lines {
+            let turns = mem::take(line).into_iter();
+            line.extend(turns.map(|turn| Turn { group: !turn.group, ..turn }));
+        }
     }
 
     fn join(&mut self, work: Work, place: Place, stalls: u64) {
-        let is_new = self.lines[work as usize].insert(place);
-        if let Some(group) = self.groups.get_mut(&place).filter(|_| is_new) {
-            group.in_line_since = stalls;
+        if let Some(group) = self.groups.get_mut(&place) {
+            let turn = Turn::new(place, group.publisher, self.ordered);
+            if self.lines[work as usize].insert(turn) {
+                group.in_line_since = stalls;
+            }
+        }
+    }
+
+    fn leave(&mut self, work: Work, place: Place) {
+        if let Some(turn) = self.turn(place) {
+            self.lines[work as usize].remove(&turn);
+        }
+    }
+
+    /// The group goes from one line to another.
+    fn move_to(&mut self, to: Work, from: Work, place: Place) {
+        if let Some(turn) = self.turn(place) {
+            self.lines[from as usize].remove(&turn);
+            self.lines[to as usize].insert(turn);
         }
     }
 
     /// The group has nothing to write before the cache has more.
     fn wait_for_source(&mut self, place: Place) {
-        self.lines[Work::Write as usize].remove(&place);
         if let Some(group) = self.groups.get_mut(&place) {
             group.was_refused = false;
+            let turn = Turn::new(place, group.publisher, self.ordered);
+            self.lines[Work::Write as usize].remove(&turn);
         }
     }
 
     fn is_writable(&self, place: Place) -> bool {
-        self.lines[Work::Write as usize].contains(&place)
+        let line = &self.lines[Work::Write as usize];
+        self.turn(place).is_some_and(|turn| line.contains(&turn))
     }
 
     /// The group that goes first in this kind of work.
@@ -873,38 +942,45 @@ impl ScheduledTrack {
         let is_next = |current: &Place| {
             work == Work::Write && self.is_finishing && self.is_writable(*current)
         };
-        let line = &self.lines[work as usize];
-        let by_number = if self.ordered { line.first() } else { line.last() };
-        let by_number = match by_number {
-            Some((newest, 1..)) if !self.ordered => lowest_subgroup(line, *newest),
-            by_number => by_number.copied(),
-        };
-        self.current.filter(is_next).or(by_number)
+        let next = self.lines[work as usize].first().map(|turn| self.place(*turn));
+        self.current.filter(is_next).or(next)
+    }
+
+    /// The publisher's priority of the group that goes first, whichever work it is for.
+    fn next_priority(&self) -> Reverse<u8> {
+        let next = self.lines.iter().filter_map(BTreeSet::first).min();
+        next.map_or(self.publisher, |turn| turn.publisher)
     }
 
     /// By kind of work: whether the track has a group for it now. A group is opened only before those that are
     /// written after it.
     fn ready_for(&self) -> [bool; 3] {
-        let [unopened, writable, datagram] =
-            [Work::Open, Work::Write, Work::Datagram].map(|work| self.first(work));
-        let is_finishing = self.is_finishing && writable == self.current;
-        let opens = unopened.is_some_and(|unopened| match writable {
-            Some(writable) if self.ordered => unopened < writable,
-            Some(writable) if unopened.0 == writable.0 => unopened < writable && !is_finishing,
-            Some(writable) => unopened > writable && !is_finishing,
-            None => true,
+        let [unopened, writable, datagram] = self.lines.each_ref().map(BTreeSet::first);
+        let opens = unopened.is_some_and(|unopened| {
+            let is_finishing = self.is_finishing && self.first(Work::Write) == self.current;
+            writable.is_none_or(|writable| unopened < writable && !is_finishing)
         });
         [opens, writable.is_some(), datagram.is_some()]
     }
 }
 
-/// The lowest subgroup of a group in a line. Kept apart, so that what all versions do stays short.
-#[cold]
-fn lowest_subgroup(line: &BTreeSet<Place>, sequence: u64) -> Option<Place> {
-    line.range((sequence, 0)..).next().copied()
+impl Turn {
+    const fn new((sequence, subgroup): Place, publisher: Reverse<u8>, ordered: bool) -> Self {
+        Self { publisher, group: Self::group(sequence, ordered), subgroup }
+    }
+
+    /// From the number of a group to [`Turn::group`], and back.
+    const fn group(number: u64, ordered: bool) -> u64 {
+        if ordered { number } else { !number }
+    }
 }
 
 impl Urgency {
+    /// The same with the priority of this group.
+    const fn of(self, group: &ScheduledGroup) -> Self {
+        Self { publisher: group.publisher, ..self }
+    }
+
     const fn priorities(&self) -> Priorities {
         (self.subscriber, self.publisher)
     }
@@ -920,7 +996,7 @@ pub(crate) const CONTROL_PRIORITY: i32 = 1 << 16;
 
 census! { each ScheduledTrack {
     counts: groups, lines;
-    plain: urgency, ordered, current, is_finishing, opened;
+    plain: urgency, ordered, publisher, has_priorities, current, is_finishing, opened;
 } }
 census! { Schedule {
     counts: by_stream, orders, blocked, classes, released;

@@ -1,5 +1,7 @@
 //! Objects in datagrams (*Object Datagram*).
 
+use core::cmp::Reverse;
+
 use super::*;
 use crate::Properties;
 use crate::machine::tests::datagrams::{came, datagram, max_datagram, sent};
@@ -158,7 +160,7 @@ fn every_object_of_a_datagram_is_reported() {
     }
 }
 
-/// *Object Datagram*: an object is written with the fields that it came with, in the order of the ids, and is never sent in
+/// *Object Datagram*: an object is written with the fields that it came with, in the order of priorities and ids, and is never sent in
 /// another delivery mode, unless it is the first of its group (D22-2-1-1-MUST-018).
 #[test]
 fn objects_are_written_as_they_came() {
@@ -193,9 +195,9 @@ fn objects_are_written_as_they_came() {
                 talk.lone.end.apply(Command::Subgroup { request, group, sequence, subgroup });
             }
             let mut released = vec![];
-            for (slot, (object, priority, ends_group, properties, payload)) in
-                objects.into_iter().enumerate()
-            {
+            let mut in_order: Vec<_> = objects.into_iter().enumerate().collect();
+            in_order.sort_by_key(|(_, (_, priority, ..))| Reverse(priority.unwrap_or(200)));
+            for (slot, (object, priority, ends_group, properties, payload)) in in_order {
                 let fits = payload.len() + 30 < max;
                 released.push((token(slot as u32), fits || object == 0));
                 if !fits {
@@ -218,6 +220,7 @@ fn objects_are_written_as_they_came() {
                 };
                 assert_eq!(written, expected, "{version} {max}");
             }
+            released.sort_unstable();
             assert_eq!(sent(&mut talk.lone), None);
             talk.lone.run();
             let events = talk.lone.events().into_iter().map(|event| match event {

@@ -219,6 +219,58 @@ fn subgroups_before_the_start_are_left_out() {
     }
 }
 
+/// *Priorities*: the publisher's priority of a subgroup comes before the order of groups, and before the numbers of subgroups,
+/// also between two tracks.
+#[test]
+fn more_urgent_subgroups_go_first() {
+    for (order, expected) in [
+        (GroupOrder::Ascending, ["0:0700", "0:0800", "1:0700", "0:0703", "0:0802", "0:0701"]),
+        (GroupOrder::Descending, ["0:0800", "0:0700", "1:0700", "0:0802", "0:0703", "0:0701"]),
+    ] {
+        let parameters = || Parameters { order: Some(order), ..Parameters::default() };
+        let (mut talk, request) = serving(Moqt18, parameters(), None);
+        talk.request(|id| subscribe_message_with(id, parameters()));
+        let Some(Event::SubscribeRequested { request: other_track, .. }) = talk.lone.events().pop()
+        else {
+            panic!("no subscription")
+        };
+        let info = TrackInfo { priority: 150, ..TrackInfo::default() };
+        let largest = None;
+        talk.lone.apply(Command::AcceptSubscribe { request: other_track, info, largest });
+        for (n, (request, sequence, number, priority)) in [
+            (request, 7, 1, 9),
+            (request, 7, 3, 100),
+            (other_track, 7, 0, 150),
+            (request, 8, 2, 100),
+            (request, 7, 0, 200),
+            (request, 8, 0, 200),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let subgroup = Subgroup { priority: Some(priority), ..other(number) };
+            let group = token(n as u32);
+            talk.lone.end.source.insert(group, [after(0, 0, "hi")]);
+            talk.lone.end.apply(Command::Subgroup { request, group, sequence, subgroup });
+        }
+        talk.lone.run();
+        let mut priorities = Vec::new();
+        for (n, place) in expected.into_iter().enumerate() {
+            let (bytes, _) = &talk.lone.sent[&talk.lone.own(Dir::Uni, 1 + n as u64)];
+            let read = UniStream::read(bytes, draft(Moqt18)).unwrap().unwrap();
+            let (UniStream::Subgroup(header), _) = read else { panic!("{read:?}") };
+            let SubgroupHeader { alias, group, subgroup, priority, .. } = header;
+            priorities.push(priority.unwrap());
+            assert_eq!(
+                format!("{}:{group:02}{:02}", alias / 2, subgroup.unwrap()),
+                place,
+                "{order:?}"
+            );
+        }
+        assert_eq!(priorities, [200, 200, 150, 100, 100, 9]);
+    }
+}
+
 /// *Priorities*: of the subgroups of a group the lowest goes first, and so does the newest group, or the oldest if that
 /// was asked for.
 #[test]
