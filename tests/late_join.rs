@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
-use raw_client::RawClient;
+use raw_client::{Fetched, RawClient};
 use smoq::coding::DecodeError;
 use smoq::coding::ietf::{
-    Fetch, FetchEnd, FetchObject, FetchOk, FetchRecord, FetchRecords, FetchTarget, Filter,
-    GroupOrder, INVALID_RANGE, Location, Message, Parameters, Subscribe, UniStream,
+    Fetch, FetchEnd, FetchOk, FetchTarget, Filter, GroupOrder, INVALID_RANGE, Location, Message,
+    Parameters, Subscribe,
 };
 use smoq::sim::{Link, Pair, Random};
 use smoq::stream::{Dir, StreamId};
@@ -42,34 +42,19 @@ impl World {
         Self { client, _broadcast: broadcast, track }
     }
 
-    /// The bytes that were written on the stream that answers the FETCH of this id.
+    /// What answers the FETCH of this id. Each payload is compared.
     fn fetched(&self, id: u64, order: GroupOrder) -> Vec<String> {
-        let header = |bytes: &Vec<u8>| UniStream::read(bytes, self.client.draft).ok().flatten();
-        let is_it = |bytes: &&Vec<u8>| matches!(header(bytes), Some((UniStream::Fetch { request }, _)) if request == id);
-        let uni = self.client.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
-        let bytes = uni.map(|(_, bytes)| bytes).find(is_it).expect("a stream");
-        let mut at = header(bytes).unwrap().1;
-        let mut records = FetchRecords::new(order, self.client.draft);
-        let mut seen = Vec::new();
-        while at < bytes.len() {
-            let (record, len) = records.read(&bytes[at..]).unwrap().expect("whole records");
-            at += len;
-            match record {
-                FetchRecord::Object(FetchObject {
-                    location: Location { group, object },
-                    size,
-                    ..
-                }) => {
-                    assert_eq!(bytes[at..at + size as usize], *payload(group, object).as_bytes());
-                    at += size as usize;
-                    seen.push(format!("{group}.{object}"));
+        let records = self.client.fetched(id, order).into_iter();
+        records
+            .map(|record| match record {
+                Fetched::Object(Location { group, object }, bytes) => {
+                    assert_eq!(bytes, payload(group, object).as_bytes());
+                    format!("{group}.{object}")
                 }
-                FetchRecord::Unknown(end) => seen.push(format!("?{}", end.group)),
-                FetchRecord::TimedOut(end) => seen.push(format!("!{}", end.group)),
-                other => panic!("{other:?}"),
-            }
-        }
-        seen
+                Fetched::Unknown(end) => format!("?{}", end.group),
+                Fetched::TimedOut(end) => format!("!{}", end.group),
+            })
+            .collect()
     }
 
     /// The group and the number of the first object on each group stream.
@@ -115,19 +100,9 @@ impl World {
         order: GroupOrder,
         fill_timeout: Option<Duration>,
     ) -> (u64, StreamId) {
-        let is_target = self.client.draft.number < 20;
-        self.client.request(|id| {
-            let (namespace, track) = (Path::new("demo"), "video".into());
-            let filter = (!is_target).then_some(Filter::RangeTo { start, end });
-            let order = Some(order);
-            let parameters = Parameters { order, filter, fill_timeout, ..Parameters::default() };
-            let end = FetchEnd { group: end.group, object: Some(end.object) };
-            let target = match is_target {
-                true => FetchTarget::Standalone { namespace, track, start, end },
-                false => FetchTarget::Track { namespace, track },
-            };
-            Message::Fetch(Fetch { id, target, parameters })
-        })
+        let order = Some(order);
+        let parameters = Parameters { order, fill_timeout, ..Parameters::default() };
+        self.client.fetch_range(["demo", "video"], start, end, parameters)
     }
 
     /// Writes groups of two frames.
@@ -313,6 +288,42 @@ fn a_range_has_what_the_cache_has() {
             assert_eq!(end, FetchEnd { group: 9, object: Some(1) }, "{version}");
             assert_eq!(world.fetched(id, order), expected, "{version}");
         }
+    }
+}
+
+/// Groups that the application has elsewhere are requested one after the other. It may refuse some of them, and not more than
+/// eight are requested in vain (moq-transport-22, 3.2.3).
+#[test]
+fn the_application_has_groups_of_a_range() {
+    for version in drafts() {
+        let mut world = World::new(version);
+        world.write_groups(0..40);
+        let mut dynamic = world.track.dynamic();
+        let (start, end) = (Location::new(1, 0), Location::new(37, 0));
+        let (id, _) = world.fetch_range(start, end, GroupOrder::Ascending);
+        let (mut asked, mut refused) = (Vec::new(), 0);
+        while let Poll::Ready(Ok(request)) = dynamic.try_requested_group() {
+            let sequence = request.sequence();
+            asked.push(sequence);
+            if (3..6).contains(&sequence) || sequence > 10 {
+                request.reject(Error::NotFound);
+                refused += 1;
+            } else {
+                let mut group = request.accept().unwrap();
+                (0..2).for_each(|frame| group.write_frame(0, payload(sequence, frame)).unwrap());
+                group.finish().unwrap();
+            }
+            world.client.run();
+        }
+        assert_eq!(refused, 8, "{version} {asked:?}");
+        // 37 is in the cache.
+        assert_eq!(asked, (1..=15).collect::<Vec<_>>(), "{version}");
+        let objects = |group: u64| [format!("{group}.0"), format!("{group}.1")];
+        let mut expected: Vec<_> = (1..3).flat_map(objects).collect();
+        expected.push("?5".into());
+        expected.extend((6..=10).flat_map(objects));
+        expected.extend(["?36".into(), "37.0".into()]);
+        assert_eq!(world.fetched(id, GroupOrder::Ascending), expected, "{version}");
     }
 }
 

@@ -1,17 +1,20 @@
 //! FETCH through a relay, on a virtual clock: the relay fetches upstream the groups that it does not have.
 
 mod chain;
+mod raw_client;
 
 use std::task::Poll;
 use std::time::Duration;
 
 use chain::Chain;
+use raw_client::{Fetched, RawClient};
+use smoq::coding::ietf::{FetchEnd, FetchOk, GroupOrder, Location, Message, Parameters};
 use smoq::machine::{Command, Config, Event, Machine, Token};
 use smoq::sim::{Bare, Endpoint, Link, Shelf};
 use smoq::stream::Side;
 use smoq::{
-    Driver, Error, GroupConsumer, GroupRequest, Instant, Path, Subscription, Track, TrackConsumer,
-    TrackProducer, Version, Versions,
+    Driver, Error, GroupConsumer, GroupRequest, Instant, Path, Server, Subscription, Track,
+    TrackConsumer, TrackProducer, Version, Versions,
 };
 
 fn video() -> Track {
@@ -346,6 +349,69 @@ fn a_fetch_needs_no_subscription() {
             let error = if is_found { Error::NotFound } else { Error::Unroutable };
             let refused = Event::FetchEnded { fetch, result: Err(error) };
             assert_eq!(chain.down.server.take_events(), [refused]);
+        }
+    }
+}
+
+/// Groups of a range that the relay lacks are fetched upstream, in the order of the answer. Those that the publisher lacks as
+/// well are marked (moq-transport-22, 3.2.3).
+#[test]
+fn a_relay_fetches_what_it_lacks_of_a_range() {
+    for up in fetching() {
+        for down in Version::ALL.into_iter().filter(|it| *it >= Version::Moqt16) {
+            // The relay has groups 8 and 9, the publisher all but 2 and 3.
+            let (mut chain, origin) =
+                Chain::to_origin([up, Version::Lite06], &Link::wide(3), video());
+            write(&mut chain, 0..2);
+            write(&mut chain, 4..8);
+            let seen = origin.consume().broadcast("live").expect("the broadcast was announced");
+            let _reader = seen.subscribe_track("video", Subscription::default().start(8)).unwrap();
+            chain.advance(200);
+            write(&mut chain, 8..10);
+            chain.advance(200);
+            let mut client = RawClient::new(Server::new().with_origin(&chain.relay), down);
+            let (start, end) = (Location::new(0, 1), Location::new(7, 0));
+            let mut ranges = Vec::new();
+            for (order, fill_timeout) in [
+                (GroupOrder::Ascending, None),
+                (GroupOrder::Descending, None),
+                (GroupOrder::Ascending, Some(Duration::ZERO)),
+            ] {
+                if fill_timeout.is_some() && down < Version::Moqt18 {
+                    continue;
+                }
+                let parameters =
+                    Parameters { order: Some(order), fill_timeout, ..Parameters::default() };
+                let (id, stream) = client.fetch_range(["live", "video"], start, end, parameters);
+                for _ in 0..500 {
+                    chain.advance(1);
+                    client.run();
+                }
+                let Message::FetchOk(FetchOk { end: told, .. }) = client.answer(stream) else {
+                    panic!("no FETCH_OK")
+                };
+                let from_cache = fill_timeout.is_some();
+                if !from_cache {
+                    assert_eq!(told, FetchEnd { group: 7, object: Some(0) }, "{up} {down}");
+                }
+                let records = client.fetched(id, order).into_iter().map(|record| match record {
+                    Fetched::Object(Location { group, object }, bytes) => {
+                        assert_eq!(bytes, frames(group)[object as usize].1);
+                        format!("{group}.{object}")
+                    }
+                    Fetched::Unknown(end) => format!("?{}", end.group),
+                    Fetched::TimedOut(end) => format!("!{}", end.group),
+                });
+                ranges.push(records.collect::<Vec<_>>());
+            }
+            let ascending =
+                ["0.1", "1.0", "1.1", "?3", "4.0", "4.1", "5.0", "5.1", "6.0", "6.1", "7.0"];
+            let descending =
+                ["7.0", "6.0", "6.1", "5.0", "5.1", "4.0", "4.1", "?2", "1.0", "1.1", "0.1"];
+            assert_eq!(ranges[0], ascending, "{up} {down}");
+            assert_eq!(ranges[1], descending, "{up} {down}");
+            let mark = if down >= Version::Moqt20 { "!0" } else { "?0" };
+            assert!(ranges.get(2).is_none_or(|range| *range == [mark]), "{up} {down} {ranges:?}");
         }
     }
 }

@@ -168,6 +168,8 @@ pub struct FetchRange {
     pub end: FramePosition,
     /// Whether groups with higher numbers come first.
     pub descending: bool,
+    /// Whether the subscriber does not wait for what the cache lacks (FILL_TIMEOUT 0, moq-transport-22, 9.20.5).
+    pub from_cache: bool,
 }
 
 impl FetchRange {

@@ -152,7 +152,7 @@ impl FrameRange {
     }
 
     /// The same without those before this object.
-    pub(crate) fn from_object(self, from_object: u64) -> Self {
+    pub(crate) fn starting_at(self, from_object: u64) -> Self {
         Self { from_object, ..self }
     }
 
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn objects_before_the_first_one_are_passed_over_once_they_are_complete() {
         let [payload] = pieces([5]);
-        let range = FrameRange::new(0, None).from_object(4);
+        let range = FrameRange::new(0, None).starting_at(4);
         let mut out = Scratch::default();
         let draft = crate::coding::ietf::Draft::of(crate::Version::Moqt22).unwrap();
         let layout = Some(Layout::objects(draft, true));

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use smoq::coding::ietf::{
-    Draft, Message, ObjectHead, ObjectStatus, Setup, SubgroupHeader, UniStream, frame_message,
+    Draft, Fetch, FetchEnd, FetchObject, FetchRecord, FetchRecords, FetchTarget, Filter,
+    GroupOrder, Location, Message, ObjectHead, ObjectStatus, Parameters, Setup, SubgroupHeader,
+    UniStream, frame_message,
 };
 use smoq::machine::{Action, Input};
 use smoq::stream::{Dir, Side, StreamId};
-use smoq::{Driver, Instant, Server, Session, Version};
+use smoq::{Driver, Instant, Path, Server, Session, Version};
 
 pub(crate) struct RawClient {
     pub(crate) draft: &'static Draft,
@@ -24,6 +26,15 @@ pub(crate) struct RawClient {
     /// The next request id, and the control stream up to 16.
     next: u64,
     control: Option<StreamId>,
+}
+
+/// A record in the answer to a FETCH.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    Object(Location, Vec<u8>),
+    /// The ends of objects that may exist, and of those that did not arrive in time.
+    Unknown(Location),
+    TimedOut(Location),
 }
 
 impl RawClient {
@@ -122,6 +133,52 @@ impl RawClient {
         let framed = frame_message(bytes, self.draft, 1 << 16).unwrap().expect("an answer");
         let body = &bytes[framed.head..][..framed.body];
         Message::decode(framed.kind, body, self.draft).unwrap()
+    }
+
+    /// FETCH of the objects of a broadcast and a track between two locations.
+    pub(crate) fn fetch_range(
+        &mut self,
+        [broadcast, track]: [&str; 2],
+        start: Location,
+        end: Location,
+        parameters: Parameters,
+    ) -> (u64, StreamId) {
+        let is_target = self.draft.number < 20;
+        let (namespace, track) = (Path::new(broadcast), track.into());
+        let filter = (!is_target).then_some(Filter::RangeTo { start, end });
+        let parameters = Parameters { filter, ..parameters };
+        let end = FetchEnd { group: end.group, object: Some(end.object) };
+        let target = match is_target {
+            true => FetchTarget::Standalone { namespace, track, start, end },
+            false => FetchTarget::Track { namespace, track },
+        };
+        self.request(|id| Message::Fetch(Fetch { id, target, parameters }))
+    }
+
+    /// The records on the stream that answers the FETCH of this id.
+    pub(crate) fn fetched(&self, id: u64, order: GroupOrder) -> Vec<Fetched> {
+        let header = |bytes: &[u8]| UniStream::read(bytes, self.draft).ok().flatten();
+        let is_it = |bytes: &&Vec<u8>| matches!(header(bytes), Some((UniStream::Fetch { request }, _)) if request == id);
+        let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
+        let bytes = uni.map(|(_, bytes)| bytes).find(is_it).expect("a stream");
+        let mut at = header(bytes).unwrap().1;
+        let mut records = FetchRecords::new(order, self.draft);
+        let mut fetched = Vec::new();
+        while at < bytes.len() {
+            let (record, len) = records.read(&bytes[at..]).unwrap().expect("whole records");
+            at += len;
+            fetched.push(match record {
+                FetchRecord::Object(FetchObject { location, size, .. }) => {
+                    let payload = bytes[at..][..size as usize].to_vec();
+                    at += payload.len();
+                    Fetched::Object(location, payload)
+                }
+                FetchRecord::Unknown(end) => Fetched::Unknown(end),
+                FetchRecord::TimedOut(end) => Fetched::TimedOut(end),
+                other => panic!("{other:?}"),
+            });
+        }
+        fetched
     }
 
     /// The streams of groups in their order, with the numbers and the payloads of their objects. A status is left out.

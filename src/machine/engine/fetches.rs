@@ -26,8 +26,6 @@ pub(crate) struct RangeAnswer {
     pub(crate) range: FetchRange,
     /// The subscription that it fills, if it is no request of its own.
     pub(crate) fills: Option<Key>,
-    /// The subscriber does not wait for what the cache lacks.
-    pub(crate) from_cache: bool,
     /// The stream has its header.
     pub(crate) has_begun: bool,
     /// Once it was accepted.
@@ -35,8 +33,8 @@ pub(crate) struct RangeAnswer {
 }
 
 impl RangeAnswer {
-    pub(crate) fn new(range: FetchRange, fills: Option<Key>, from_cache: bool) -> Self {
-        Self { range, fills, from_cache, has_begun: false, records: None }
+    pub(crate) fn new(range: FetchRange, fills: Option<Key>) -> Self {
+        Self { range, fills, has_begun: false, records: None }
     }
 
     /// Where a gap ends that precedes these frames, or the end of the answer. Also whether it lies in one group.

@@ -132,7 +132,7 @@ pub(crate) fn accept_range(
     let FrameRange { first, .. } = fetch.range;
     let single =
         FetchRange { start: FramePosition::new(fetch.sequence, first), ..Default::default() };
-    let answer = fetch.several.get_or_insert(RangeAnswer::new(single, None, false));
+    let answer = fetch.several.get_or_insert(RangeAnswer::new(single, None));
     answer.range.end = end;
     core.schedule.add_track(key, priority, info.priority, false);
     dialect.accept_range(core, key, info, end, ends_track);

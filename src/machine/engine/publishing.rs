@@ -63,7 +63,7 @@ pub(crate) fn push_group(
     let begin = FramePosition::new(sequence, subgroup.map_or(first_frame, |it| it.first_frame));
     let range = FrameRange::new(first_frame, None);
     let (first_frame, range) = match object.is_none() && begin < from {
-        true => (from.frame, range.from_object(from.frame)),
+        true => (from.frame, range.starting_at(from.frame)),
         false => (first_frame, range),
     };
     let can_datagram = dialect.has_datagrams() && core.datagrams.max > 0;

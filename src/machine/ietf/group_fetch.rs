@@ -119,9 +119,9 @@ impl Ietf {
         let from_cache = parameters.fill_timeout == Some(Duration::ZERO);
         if from_cache || start.group != end.group || groups_back.is_some() {
             let descending = parameters.order == Some(GroupOrder::Descending);
-            let range = FetchRange { descending, ..range };
+            let range = FetchRange { descending, from_cache, ..range };
             let target = RangeTarget::Track { broadcast, track };
-            let answer = RangeAnswer::new(range, None, from_cache);
+            let answer = RangeAnswer::new(range, None);
             let tokens = parameters.shown;
             return Progress::Event(begin_range(core, key, target, priority, answer, tokens));
         }

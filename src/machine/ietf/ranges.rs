@@ -1,5 +1,5 @@
 //! FETCH of several groups, joining FETCH (up to 19) and fill (20+), as publisher (moq-transport-22, 3.2, 3.4 and
-//! 9.11). One stream answers each, group after group, from the cache. Groups that are not there are marked.
+//! 9.11). One stream answers each, group after group. Groups that can't be had are marked.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -119,14 +119,14 @@ impl Ietf {
         let options = &subscription.options;
         let priority = fill.priority.unwrap_or(options.priority);
         let ordered = fill.order.map_or(options.ordered, |order| order == GroupOrder::Ascending);
-        let range = FetchRange { descending: !ordered, ..range };
+        // FILL_TIMEOUT 0 (9.20.5).
+        let from_cache = fill.fill_timeout == Some(Duration::ZERO);
+        let range = FetchRange { descending: !ordered, from_cache, ..range };
         let request = core.requests.open_implied();
         subscription.fills.push(request);
         self.set_role(request, Role::Fill { id });
         let target = RangeTarget::Subscription(RequestKey::of(key));
-        // FILL_TIMEOUT 0 (9.20.5).
-        let from_cache = fill.fill_timeout == Some(Duration::ZERO);
-        let answer = RangeAnswer::new(range, Some(key), from_cache);
+        let answer = RangeAnswer::new(range, Some(key));
         let event = begin_range(core, request, target, priority, answer, Vec::new());
         core.notices.push_back(event);
     }
@@ -191,7 +191,7 @@ impl Ietf {
         let range = FetchRange { descending: order == Some(GroupOrder::Descending), ..range };
         self.set_role(key, Role::IncomingFetch(None));
         let target = RangeTarget::Subscription(RequestKey::of(joined));
-        let (priority, answer) = (priority.unwrap_or(127), RangeAnswer::new(range, None, false));
+        let (priority, answer) = (priority.unwrap_or(127), RangeAnswer::new(range, None));
         Progress::Event(begin_range(core, key, target, priority, answer, tokens))
     }
 
@@ -281,7 +281,7 @@ impl RangeDialect for Ietf {
         let end_of_gap = if gap { Some(answer.end_of_gap(run)?) } else { None };
         let records = answer.records.as_mut()?;
         if let Some((end, is_within_group)) = end_of_gap {
-            match records.gap(end, answer.from_cache) {
+            match records.gap(end, answer.range.from_cache) {
                 Some(record) => head.extend_from_slice(&record),
                 None if is_within_group => {}
                 None => return None,

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::census::census;
 use crate::machine::{
@@ -15,6 +15,9 @@ use crate::model::routing::PeerTracks;
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::{SideTable, Slab};
 use crate::{Error, Subscription, TrackInfo};
+
+/// How many groups of a range are requested in vain. Their numbers may be sparse, and each request takes a round trip.
+const MAX_MISSES: u8 = 8;
 
 /// The requests of the peer that are being served.
 #[derive(Default)]
@@ -53,6 +56,10 @@ struct ServedFetch {
     group: Option<GroupConsumer>,
     /// More of this group.
     runs: VecDeque<FetchedRun>,
+    /// The last group of a range, if the cache lacked it.
+    last: Option<GroupConsumer>,
+    /// How many groups could not be had.
+    misses: u8,
     /// Wakes the driver when the group is here, or the next one can be sent.
     waker: Waker,
 }
@@ -62,10 +69,10 @@ struct ServedFetch {
 pub(crate) enum FetchedGroups {
     /// Frames of this one, from wherever it can be had.
     One(FetchRange),
-    /// Several, as far as they are in the cache.
+    /// Several.
     Range(FetchRange),
-    /// The rest of a range that was accepted, from this group on.
-    Rest(FetchRange, u64),
+    /// The rest of a range that was accepted, from the first of these groups on. Those before the second can't be had.
+    Rest(FetchRange, [u64; 2]),
     /// All were sent, and the end not yet.
     End,
     /// The end was sent.
@@ -183,8 +190,8 @@ impl Outbox {
         wanted: FetchedGroups,
         waker: Waker,
     ) {
-        let (group, runs) = (None, VecDeque::new());
-        let fetch = ServedFetch { track, priority, wanted, group, runs, waker };
+        let (group, runs, last, misses) = (None, VecDeque::new(), None, 0);
+        let fetch = ServedFetch { track, priority, wanted, group, runs, last, misses, waker };
         self.fetches.insert(request.into(), fetch);
     }
 
@@ -255,14 +262,16 @@ impl Outbox {
             FetchedGroups::One(_) | FetchedGroups::Over => None,
             FetchedGroups::Range(range) => {
                 let mut cx = Context::from_waker(&fetch.waker);
-                let accepted = match fetch.track.poll_info(&mut cx) {
+                let info = match fetch.track.poll_info(&mut cx) {
                     Poll::Pending => return None,
-                    Poll::Ready(info) => info.and_then(|info| {
-                        let range = fetch.narrowed(range).ok_or(no_group)?;
-                        Ok((info, range))
-                    }),
+                    Poll::Ready(info) => info,
                 };
-                let (info, range) = match accepted {
+                let narrowed = match info.is_ok().then(|| fetch.poll_narrowed(range)) {
+                    Some(Poll::Pending) => return None,
+                    Some(Poll::Ready(narrowed)) => narrowed.ok_or(no_group),
+                    None => Err(no_group),
+                };
+                let (info, range) = match info.and_then(|info| Ok((info, narrowed?))) {
                     Ok(accepted) => accepted,
                     Err(error) => {
                         self.fetches.remove(key);
@@ -271,7 +280,7 @@ impl Outbox {
                 };
                 let FetchRange { start, end, descending, .. } = range;
                 let first = if descending { end.group } else { start.group };
-                fetch.wanted = FetchedGroups::Rest(range, first);
+                fetch.wanted = FetchedGroups::Rest(range, [first; 2]);
                 fetch.waker.wake_by_ref();
                 let ends_track = fetch.track.ends_with(end);
                 Some(Command::AcceptRange { request, info, end, ends_track })
@@ -280,19 +289,30 @@ impl Outbox {
                 let run = fetch.runs.pop_front()?;
                 self.send_run(request, run, group_waker)
             }
-            FetchedGroups::Rest(range, next) => {
+            FetchedGroups::Rest(range, [next, at]) => {
                 let FetchRange { start, end, descending, .. } = range;
                 let to = if descending { start.group } else { end.group };
-                let (mut runs, gap) = fetch.track.next_runs(next, &range);
+                let after = |at: u64| if descending { at.wrapping_sub(1) } else { at + 1 };
+                let Poll::Ready(fetched) = fetch.poll_missing(at, &range) else { return None };
+                let (mut runs, gap) = match fetched {
+                    Some(group) => {
+                        ([FetchedRun::of_group(group, &range, at != next)].into(), false)
+                    }
+                    None if at != to && fetch.may_get(at, &range) => {
+                        fetch.wanted = FetchedGroups::Rest(range, [next, after(at)]);
+                        fetch.waker.wake_by_ref();
+                        return None;
+                    }
+                    None => fetch.track.next_runs(next, &range),
+                };
                 let Some(first) = runs.pop_front() else {
                     fetch.wanted = FetchedGroups::Over;
                     return Some(Command::EndRange { request, gap });
                 };
                 let sequence = first.run.sequence;
-                let after = if descending { sequence.wrapping_sub(1) } else { sequence + 1 };
                 fetch.wanted = match sequence == to {
                     true => FetchedGroups::End,
-                    false => FetchedGroups::Rest(range, after),
+                    false => FetchedGroups::Rest(range, [after(sequence); 2]),
                 };
                 fetch.runs = runs;
                 self.send_run(request, first, group_waker)
@@ -456,15 +476,42 @@ impl Outbox {
 }
 
 impl ServedFetch {
-    /// The part of a range that there is; `None` if it has no frame.
-    fn narrowed(&self, range: FetchRange) -> Option<FetchRange> {
-        let newest = self.track.last_position(FramePosition::MAX)?;
+    /// The part of a range that there is; `None` if it has no frame. The last group must be here: its end is that of the
+    /// answer (moq-transport-22, 3.2).
+    fn poll_narrowed(&mut self, range: FetchRange) -> Poll<Option<FetchRange>> {
+        let Some(newest) = self.track.last_position(FramePosition::MAX) else {
+            return Poll::Ready(None);
+        };
         let start = range.start_before(newest);
-        let end = self.track.last_position(range.end).filter(|end| start <= *end);
-        // Frames that another publisher may have, and the cache has not, are a gap.
+        if self.last.is_none() && start <= range.end {
+            self.last = ready!(self.poll_missing(range.end.group, &range));
+        }
+        let fetched = match &mut self.last {
+            Some(group) => ready!(group.poll_finished(&mut Context::from_waker(&self.waker))),
+            None => Ok(0),
+        };
+        let fetched = fetched.ok().and_then(|frames| frames.checked_sub(1));
+        let fetched = fetched.map(|last| FramePosition::new(range.end.group, last).min(range.end));
+        let end = fetched.max(self.track.last_position(range.end)).filter(|end| start <= *end);
+        // Frames that can't be had are a gap.
         let is_gap = start <= newest && self.track.may_lack(start.group);
-        let end = end.or(is_gap.then_some(start))?;
-        Some(FetchRange { start, end, ..range })
+        let end = end.or(is_gap.then_some(start));
+        Poll::Ready(end.map(|end| FetchRange { start, end, ..range }))
+    }
+
+    /// Whether this group of a range should be requested.
+    fn may_get(&self, sequence: u64, range: &FetchRange) -> bool {
+        !range.from_cache && self.misses < MAX_MISSES && self.track.lacks(sequence)
+    }
+
+    /// Requests this group of a range, if the cache lacks it. `None`: the cache has it, or it can't be had.
+    fn poll_missing(&mut self, sequence: u64, range: &FetchRange) -> Poll<Option<GroupConsumer>> {
+        if !self.may_get(sequence, range) {
+            return Poll::Ready(None);
+        }
+        let found = ready!(self.track.poll_fetch(Some(&self.waker), sequence, self.priority)).ok();
+        self.misses += u8::from(found.is_none());
+        Poll::Ready(found)
     }
 }
 
@@ -551,7 +598,7 @@ census! { each ServedTrack {
     plain: track, waker, phase, started, lowest, next_sequence, floor;
 } }
 
-census! { each ServedFetch { counts: group, runs; plain: track, priority, wanted, waker; } }
+census! { each ServedFetch { counts: group, runs, last; plain: misses, track, priority, wanted, waker; } }
 
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 

@@ -400,7 +400,10 @@ fn several_groups_are_fetched_in_either_order() {
             assert_eq!(target, track);
             let descending = order == GroupOrder::Descending;
             let (start, end) = (FramePosition::new(3, 2), FramePosition::new(9, 1));
-            assert_eq!(range, FetchRange { start, groups_back: None, end, descending });
+            assert_eq!(
+                range,
+                FetchRange { start, groups_back: None, end, descending, from_cache: false }
+            );
             let has_gaps = version >= Moqt16;
             let mut groups = [(3, false), (4, false), (9, has_gaps)];
             if descending {
@@ -721,7 +724,10 @@ fn a_subscription_is_filled() {
         assert_eq!(target, RangeTarget::Subscription(joined));
         let (start, end) = (FramePosition::new(7, 0), LARGEST);
         // Groups of the subscription come in descending order.
-        assert_eq!(range, FetchRange { start, groups_back: None, end, descending: true });
+        assert_eq!(
+            range,
+            FetchRange { start, groups_back: None, end, descending: true, from_cache: false }
+        );
         serve(&mut talk, request, &[(7, false)], (start, end));
         let (id, sent) = records(version, GroupOrder::Descending, &answered(&mut talk));
         assert_eq!((id, sent), (0, objects(7, 0, 2).collect()), "{version}");

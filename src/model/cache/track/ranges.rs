@@ -18,6 +18,28 @@ pub(crate) struct FetchedRun {
     pub(crate) gap: bool,
 }
 
+impl FetchedRun {
+    /// A whole group that was fetched, as far as it is in `range`.
+    pub(crate) fn of_group(group: GroupConsumer, range: &FetchRange, gap: bool) -> Self {
+        let sequence = group.sequence();
+        let (first, last_frame) = frames_within(range, sequence);
+        let run = ObjectRun {
+            object: first,
+            first_frame: first,
+            last_frame,
+            ..ObjectRun::of_group(sequence)
+        };
+        Self { group, run, gap }
+    }
+}
+
+/// The first and the last frame of a group that are in `range`.
+fn frames_within(range: &FetchRange, sequence: u64) -> (u64, Option<u64>) {
+    let FetchRange { start, end, .. } = range;
+    let first = if sequence == start.group { start.frame } else { 0 };
+    (first, (sequence == end.group).then_some(end.frame))
+}
+
 /// A part of a group: the group of applications, or what lies beside it.
 struct Part {
     subgroup: Subgroup,
@@ -153,6 +175,13 @@ impl TrackConsumer {
         lock(&self.shared().state).may_lack(from)
     }
 
+    /// Whether the cache lacks a group that may have been published.
+    pub(crate) fn lacks(&self, sequence: u64) -> bool {
+        let mut state = lock(&self.shared().state);
+        let is_past = sequence < state.cached.next_sequence();
+        is_past && state.group_between(sequence, sequence, false).is_none()
+    }
+
     /// Whether a session that reads other subgroups finds more of this group than the frames of an application, or fields
     /// that only the parts of an answer have.
     pub(crate) fn has_parts(&self, sequence: u64) -> bool {
@@ -173,8 +202,7 @@ impl TrackConsumer {
         {
             let (low, high) = (next_from.min(to), next_from.max(to));
             let Some(sequence) = state.group_between(low, high, descending) else { break };
-            let first = if sequence == start.group { start.frame } else { 0 };
-            let last = (sequence == end.group).then_some(end.frame);
+            let (first, last) = frames_within(range, sequence);
             let mut runs = state.runs(sequence, first, last);
             if let Some(run) = runs.front_mut() {
                 run.gap |= sequence != from;
