@@ -121,6 +121,7 @@ impl Subgroup {
 
     /// Whether it is no group of an application: another subgroup than 0, one that does not begin with the first frame
     /// of the group, or an object in a datagram.
+    #[cfg(feature = "std")]
     pub(crate) const fn is_apart(&self) -> bool {
         self.number > 0 || self.first_frame > 0
     }

@@ -28,6 +28,9 @@ pub(crate) struct RawClient {
     control: Option<StreamId>,
 }
 
+/// The number and the payload of each.
+pub(crate) type Objects<'a> = Vec<(u64, &'a [u8])>;
+
 /// A record in the answer to a FETCH.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fetched {
@@ -182,7 +185,7 @@ impl RawClient {
     }
 
     /// The streams of groups in their order, with the numbers and the payloads of their objects. A status is left out.
-    pub(crate) fn subgroups(&self) -> Vec<(SubgroupHeader, Vec<(u64, &[u8])>)> {
+    pub(crate) fn subgroups(&self) -> Vec<(SubgroupHeader, Objects<'_>)> {
         let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
         let streams = uni.filter_map(|(_, bytes)| {
             let Ok(Some((UniStream::Subgroup(header), len))) = UniStream::read(bytes, self.draft)
@@ -195,7 +198,7 @@ impl RawClient {
         streams.collect()
     }
 
-    fn objects<'a>(&self, mut bytes: &'a [u8], properties: bool) -> Vec<(u64, &'a [u8])> {
+    fn objects<'a>(&self, mut bytes: &'a [u8], properties: bool) -> Objects<'a> {
         let (mut objects, mut last) = (Vec::new(), None);
         while !bytes.is_empty() {
             let read = ObjectHead::read(bytes, properties, self.draft).unwrap();
