@@ -394,15 +394,7 @@ fn a_relay_fetches_what_it_lacks_of_a_range() {
                 if !from_cache {
                     assert_eq!(told, FetchEnd { group: 7, object: Some(0) }, "{up} {down}");
                 }
-                let records = client.fetched(id, order).into_iter().map(|record| match record {
-                    Fetched::Object(Location { group, object }, bytes) => {
-                        assert_eq!(bytes, frames(group)[object as usize].1);
-                        format!("{group}.{object}")
-                    }
-                    Fetched::Unknown(end) => format!("?{}", end.group),
-                    Fetched::TimedOut(end) => format!("!{}", end.group),
-                });
-                ranges.push(records.collect::<Vec<_>>());
+                ranges.push(records(&client, id, order));
             }
             let ascending =
                 ["0.1", "1.0", "1.1", "?3", "4.0", "4.1", "5.0", "5.1", "6.0", "6.1", "7.0"];
@@ -413,5 +405,60 @@ fn a_relay_fetches_what_it_lacks_of_a_range() {
             let mark = if down >= Version::Moqt20 { "!0" } else { "?0" };
             assert!(ranges.get(2).is_none_or(|range| *range == [mark]), "{up} {down} {ranges:?}");
         }
+    }
+}
+
+/// What answers the FETCH of this id. Each payload is compared.
+fn records(client: &RawClient, id: u64, order: GroupOrder) -> Vec<String> {
+    let records = client.fetched(id, order).into_iter().map(|record| match record {
+        Fetched::Object(Location { group, object }, bytes) => {
+            assert_eq!(bytes, frames(group)[object as usize].1);
+            format!("{group}.{object}")
+        }
+        Fetched::Unknown(end) => format!("?{}", end.group),
+        Fetched::TimedOut(end) => format!("!{}", end.group),
+    });
+    records.collect()
+}
+
+/// FILL_TIMEOUT (moq-transport-22, 3.2.3 and 9.20.5): what is missing upstream when the time is over is marked, and the rest is
+/// delivered. It is the time for the whole range.
+#[test]
+fn a_subscriber_waits_no_longer_than_it_said() {
+    for down in Version::ALL.into_iter().filter(|it| *it >= Version::Moqt18) {
+        let versions = [Version::Lite06, Version::Lite06];
+        let (mut chain, origin) = Chain::to_origin(versions, &Link::wide(3), video());
+        write(&mut chain, 0..7);
+        let seen = origin.consume().broadcast("live").expect("the broadcast was announced");
+        let _reader = seen.subscribe_track("video", Subscription::default().start(7)).unwrap();
+        chain.advance(200);
+        write(&mut chain, 7..8);
+        chain.advance(200);
+        let mut client = RawClient::new(Server::new().with_origin(&chain.relay), down);
+        let begin = Instant::ZERO + Duration::from_millis(900);
+        client.now = begin;
+        let time = Duration::from_millis(300);
+        let parameters = Parameters { fill_timeout: Some(time), ..Parameters::default() };
+        let (start, end) = (Location::new(3, 0), Location::new(7, 1));
+        let (id, _) = client.fetch_range(["live", "video"], start, end, parameters);
+        for _ in 0..250 {
+            chain.advance(1);
+            client.now = client.now + Duration::from_millis(1);
+            client.run();
+            if records(&client, id, GroupOrder::Ascending).len() == 4 {
+                break;
+            }
+        }
+        // Two groups came. Then the publisher is not heard any more.
+        let seen = ["3.0", "3.1", "4.0", "4.1"];
+        assert_eq!(records(&client, id, GroupOrder::Ascending), seen, "{down}");
+        client.now = begin + (time - Duration::from_micros(1));
+        client.run();
+        assert_eq!(records(&client, id, GroupOrder::Ascending), seen, "{down}");
+        client.now = begin + time;
+        client.run();
+        let mark = if down >= Version::Moqt20 { "!6" } else { "?6" };
+        let seen = [&seen[..], &[mark, "7.0", "7.1"]].concat();
+        assert_eq!(records(&client, id, GroupOrder::Ascending), seen, "{down}");
     }
 }

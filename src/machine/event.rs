@@ -169,8 +169,8 @@ pub struct FetchRange {
     pub end: FramePosition,
     /// Whether groups with higher numbers come first.
     pub descending: bool,
-    /// Whether the subscriber does not wait for what the cache lacks (FILL_TIMEOUT 0, moq-transport-22, 9.20.5).
-    pub from_cache: bool,
+    /// How long the subscriber waits for what the cache lacks; `None` is no limit (FILL_TIMEOUT, moq-transport-22, 9.20.5).
+    pub fill_timeout: Option<Duration>,
 }
 
 impl FetchRange {

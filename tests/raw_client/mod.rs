@@ -16,6 +16,8 @@ use smoq::{Driver, Instant, Path, Server, Session, Version};
 
 pub(crate) struct RawClient {
     pub(crate) draft: &'static Draft,
+    /// The time at which [`run`](Self::run) runs the driver.
+    pub(crate) now: Instant,
     driver: Driver,
     _session: Session,
     opened: [u64; 2],
@@ -45,6 +47,7 @@ impl RawClient {
         let (session, driver) = server.accept(version, Instant::ZERO);
         let mut client = Self {
             draft: Draft::of(version).unwrap(),
+            now: Instant::ZERO,
             driver,
             _session: session,
             opened: [0; 2],
@@ -75,14 +78,14 @@ impl RawClient {
     fn open(&mut self, dir: Dir, bytes: &[u8]) -> StreamId {
         let id = StreamId::new(Side::Client, dir, self.opened[dir as usize]);
         self.opened[dir as usize] += 1;
-        self.driver.handle(Instant::ZERO, Input::Opened { id });
+        self.driver.handle(self.now, Input::Opened { id });
         self.data(id, bytes);
         id
     }
 
     fn data(&mut self, id: StreamId, bytes: &[u8]) {
         let bytes = BytesMut::from(bytes).freeze();
-        self.driver.handle(Instant::ZERO, Input::Data { id, bytes, fin: false });
+        self.driver.handle(self.now, Input::Data { id, bytes, fin: false });
     }
 
     /// Sends a request, and returns its id and its stream.
@@ -105,11 +108,12 @@ impl RawClient {
     /// Lets the driver run, and collects what it writes.
     pub(crate) fn run(&mut self) {
         for round in 0.. {
+            self.driver.end_turn(self.now, false);
             if !self.driver.has_work() {
                 break;
             }
             assert!(round < 10_000, "the driver has work and yields nothing");
-            while self.driver.work(Instant::ZERO) {}
+            while self.driver.work(self.now) {}
             while let Some(action) = self.driver.poll_action() {
                 if let Action::Reset { id, code } = action {
                     self.resets.insert(id, code.as_u64());
@@ -158,12 +162,12 @@ impl RawClient {
         self.request(|id| Message::Fetch(Fetch { id, target, parameters }))
     }
 
-    /// The records on the stream that answers the FETCH of this id.
+    /// The whole records on the stream that answers the FETCH of this id.
     pub(crate) fn fetched(&self, id: u64, order: GroupOrder) -> Vec<Fetched> {
         let header = |bytes: &[u8]| UniStream::read(bytes, self.draft).ok().flatten();
         let is_it = |bytes: &&Vec<u8>| matches!(header(bytes), Some((UniStream::Fetch { request }, _)) if request == id);
         let uni = self.written.iter().filter(|(id, _)| id.dir() == Dir::Uni);
-        let bytes = uni.map(|(_, bytes)| bytes).find(is_it).expect("a stream");
+        let Some(bytes) = uni.map(|(_, bytes)| bytes).find(is_it) else { return Vec::new() };
         let mut at = header(bytes).unwrap().1;
         let mut records = FetchRecords::new(order, self.draft);
         let mut fetched = Vec::new();
@@ -172,9 +176,9 @@ impl RawClient {
             at += len;
             fetched.push(match record {
                 FetchRecord::Object(FetchObject { location, size, .. }) => {
-                    let payload = bytes[at..][..size as usize].to_vec();
+                    let Some(payload) = bytes[at..].get(..size as usize) else { break };
                     at += payload.len();
-                    Fetched::Object(location, payload)
+                    Fetched::Object(location, payload.to_vec())
                 }
                 FetchRecord::Unknown(end) => Fetched::Unknown(end),
                 FetchRecord::TimedOut(end) => Fetched::TimedOut(end),

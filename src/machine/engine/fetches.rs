@@ -26,6 +26,8 @@ pub(crate) struct RangeAnswer {
     pub(crate) range: FetchRange,
     /// The subscription that it fills, if it is no request of its own.
     pub(crate) fills: Option<Key>,
+    /// How long the subscriber waits for what the cache lacks.
+    pub(crate) due: Option<Instant>,
     /// The stream has its header.
     pub(crate) has_begun: bool,
     /// Once it was accepted.
@@ -34,7 +36,7 @@ pub(crate) struct RangeAnswer {
 
 impl RangeAnswer {
     pub(crate) fn new(range: FetchRange, fills: Option<Key>) -> Self {
-        Self { range, fills, has_begun: false, records: None }
+        Self { range, fills, due: None, has_begun: false, records: None }
     }
 
     /// Where a gap ends that precedes these frames, or the end of the answer. Also whether it lies in one group.

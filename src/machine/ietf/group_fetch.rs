@@ -3,7 +3,6 @@
 //! The answer is a message on the request, and the group on a unidirectional stream. Either may come first.
 
 use alloc::boxed::Box;
-use core::time::Duration;
 
 use bytes::BytesMut;
 
@@ -116,10 +115,10 @@ impl Ietf {
         }
         let priority = parameters.priority.unwrap_or(127);
         self.set_role(key, Role::IncomingFetch(None));
-        let from_cache = parameters.fill_timeout == Some(Duration::ZERO);
-        if from_cache || start.group != end.group || groups_back.is_some() {
+        let fill_timeout = parameters.fill_timeout;
+        if fill_timeout.is_some() || start.group != end.group || groups_back.is_some() {
             let descending = parameters.order == Some(GroupOrder::Descending);
-            let range = FetchRange { descending, from_cache, ..range };
+            let range = FetchRange { descending, fill_timeout, ..range };
             let target = RangeTarget::Track { broadcast, track };
             let answer = RangeAnswer::new(range, None);
             let tokens = parameters.shown;

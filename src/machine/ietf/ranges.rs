@@ -2,7 +2,6 @@
 //! 9.11). One stream answers each, group after group. Groups that can't be had are marked.
 
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use bytes::BytesMut;
 
@@ -73,6 +72,7 @@ pub(super) fn begin_range(
     tokens: Vec<AuthToken>,
 ) -> Event {
     let (sequence, frames, RangeAnswer { range, .. }) = (0, FrameRange::default(), answer);
+    let answer = RangeAnswer { due: range.fill_timeout.map(|time| core.now + time), ..answer };
     let fetch = IncomingFetch { priority, sequence, range: frames, several: Some(answer) };
     core.incoming_fetches.insert(key, fetch);
     Event::RangeRequested { request: RequestKey::of(key), target, priority, range, tokens }
@@ -119,9 +119,7 @@ impl Ietf {
         let options = &subscription.options;
         let priority = fill.priority.unwrap_or(options.priority);
         let ordered = fill.order.map_or(options.ordered, |order| order == GroupOrder::Ascending);
-        // FILL_TIMEOUT 0 (9.20.5).
-        let from_cache = fill.fill_timeout == Some(Duration::ZERO);
-        let range = FetchRange { descending: !ordered, from_cache, ..range };
+        let range = FetchRange { descending: !ordered, fill_timeout: fill.fill_timeout, ..range };
         let request = core.requests.open_implied();
         subscription.fills.push(request);
         self.set_role(request, Role::Fill { id });
@@ -187,8 +185,9 @@ impl Ietf {
         let Some(range) = range.filter(|_| !subscription.paused) else {
             return self.refuse(core, key, INVALID_RANGE);
         };
-        let Parameters { priority, order, shown: tokens, .. } = join.parameters;
-        let range = FetchRange { descending: order == Some(GroupOrder::Descending), ..range };
+        let Parameters { priority, order, fill_timeout, shown: tokens, .. } = join.parameters;
+        let descending = order == Some(GroupOrder::Descending);
+        let range = FetchRange { descending, fill_timeout, ..range };
         self.set_role(key, Role::IncomingFetch(None));
         let target = RangeTarget::Subscription(RequestKey::of(joined));
         let (priority, answer) = (priority.unwrap_or(127), RangeAnswer::new(range, None));
@@ -281,7 +280,7 @@ impl RangeDialect for Ietf {
         let end_of_gap = if gap { Some(answer.end_of_gap(run)?) } else { None };
         let records = answer.records.as_mut()?;
         if let Some((end, is_within_group)) = end_of_gap {
-            match records.gap(end, answer.range.from_cache) {
+            match records.gap(end, answer.due.is_some_and(|due| due <= core.now)) {
                 Some(record) => head.extend_from_slice(&record),
                 None if is_within_group => {}
                 None => return None,

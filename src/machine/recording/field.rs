@@ -272,7 +272,7 @@ structs! {
         subgroups,
     }
     Cost { warm, cold }
-    FetchRange { start, groups_back, end, descending, from_cache }
+    FetchRange { start, groups_back, end, descending, fill_timeout }
     FramePosition { group, frame }
     Limits {
         frame_bytes, group_frames, group_bytes, track_groups, track_bytes, cache_bytes, message_bytes,

@@ -2,7 +2,7 @@
 //! fetched groups in the cache.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::census::census;
@@ -14,7 +14,7 @@ use crate::model::cache::{FetchedRun, GroupConsumer, GroupCursor, GroupForm, Tra
 use crate::model::routing::PeerTracks;
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::{SideTable, Slab};
-use crate::{Error, Subscription, TrackInfo};
+use crate::{Error, Instant, Subscription, TrackInfo};
 
 /// How many groups of a range are requested in vain. Their numbers may be sparse, and each request takes a round trip.
 const MAX_MISSES: u8 = 8;
@@ -27,6 +27,8 @@ pub(crate) struct Outbox {
     pub(super) peer_tracks: PeerTracks,
     tracks: SideTable<ServedTrack>,
     fetches: SideTable<ServedFetch>,
+    /// When peers do not wait any more for what the cache lacks.
+    fill_deadlines: BTreeSet<(Instant, RequestKey)>,
     groups: Slab<OutgoingGroup>,
     /// Wakers for more of a group, by slot of the group. Each is made once.
     group_wakers: Vec<Waker>,
@@ -60,6 +62,8 @@ struct ServedFetch {
     last: Option<GroupConsumer>,
     /// How many groups could not be had.
     misses: u8,
+    /// When the peer does not wait any more for what the cache lacks.
+    due: Option<Instant>,
     /// Wakes the driver when the group is here, or the next one can be sent.
     waker: Waker,
 }
@@ -176,7 +180,7 @@ impl Outbox {
     pub(crate) fn end_request(&mut self, request: RequestKey) -> Option<TrackConsumer> {
         self.announcing.remove(request.slot());
         self.end_track(request);
-        let mut track = self.fetches.remove(request.into())?.track;
+        let mut track = self.remove_fetch(request)?.track;
         track.cancel_fetch();
         Some(track)
     }
@@ -189,10 +193,42 @@ impl Outbox {
         priority: u8,
         wanted: FetchedGroups,
         waker: Waker,
+        now: Instant,
     ) {
+        let due = match wanted {
+            FetchedGroups::Range(range) => range.fill_timeout.map(|time| now + time),
+            _ => None,
+        };
+        self.fill_deadlines.extend(due.map(|due| (due, request)));
         let (group, runs, last, misses) = (None, VecDeque::new(), None, 0);
-        let fetch = ServedFetch { track, priority, wanted, group, runs, last, misses, waker };
+        let fetch = ServedFetch { track, priority, wanted, group, runs, last, misses, due, waker };
         self.fetches.insert(request.into(), fetch);
+        self.expire_fills(now);
+    }
+
+    fn remove_fetch(&mut self, request: RequestKey) -> Option<ServedFetch> {
+        let fetch = self.fetches.remove(request.into())?;
+        if let Some(due) = fetch.due {
+            self.fill_deadlines.remove(&(due, request));
+        }
+        Some(fetch)
+    }
+
+    pub(crate) fn next_fill_deadline(&self) -> Option<Instant> {
+        self.fill_deadlines.first().map(|(due, _)| *due)
+    }
+
+    /// What is missing now is not waited for any more where the peer said so.
+    pub(crate) fn expire_fills(&mut self, now: Instant) {
+        while self.next_fill_deadline().is_some_and(|due| due <= now) {
+            let over = self.fill_deadlines.pop_first();
+            if let Some(fetch) = over.and_then(|(_, request)| self.fetches.get_mut(request.into()))
+            {
+                (fetch.misses, fetch.last) = (MAX_MISSES, None);
+                fetch.track.cancel_fetch();
+                fetch.waker.wake_by_ref();
+            }
+        }
     }
 
     /// A reader of the track that the peer subscribed to by this request.
@@ -242,7 +278,7 @@ impl Outbox {
             Poll::Ready(Err(error)) => {
                 let has_track = matches!(fetch.track.try_info(), Poll::Ready(Ok(_)));
                 let is_missing = error == Error::NotFound && has_track;
-                self.fetches.remove(key);
+                self.remove_fetch(request);
                 let error = if is_missing { no_group } else { error };
                 Some(Command::Refuse { request, error })
             }
@@ -274,7 +310,7 @@ impl Outbox {
                 let (info, range) = match info.and_then(|info| Ok((info, narrowed?))) {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        self.fetches.remove(key);
+                        self.remove_fetch(request);
                         return Some(Command::Refuse { request, error });
                     }
                 };
@@ -293,12 +329,12 @@ impl Outbox {
                 let FetchRange { start, end, descending, .. } = range;
                 let to = if descending { start.group } else { end.group };
                 let after = |at: u64| if descending { at.wrapping_sub(1) } else { at + 1 };
-                let Poll::Ready(fetched) = fetch.poll_missing(at, &range) else { return None };
+                let Poll::Ready(fetched) = fetch.poll_missing(at) else { return None };
                 let (mut runs, gap) = match fetched {
                     Some(group) => {
                         ([FetchedRun::of_group(group, &range, at != next)].into(), false)
                     }
-                    None if at != to && fetch.may_get(at, &range) => {
+                    None if at != to && fetch.may_get(at) => {
                         fetch.wanted = FetchedGroups::Rest(range, [next, after(at)]);
                         fetch.waker.wake_by_ref();
                         return None;
@@ -484,7 +520,7 @@ impl ServedFetch {
         };
         let start = range.start_before(newest);
         if self.last.is_none() && start <= range.end {
-            self.last = ready!(self.poll_missing(range.end.group, &range));
+            self.last = ready!(self.poll_missing(range.end.group));
         }
         let fetched = match &mut self.last {
             Some(group) => ready!(group.poll_finished(&mut Context::from_waker(&self.waker))),
@@ -500,13 +536,13 @@ impl ServedFetch {
     }
 
     /// Whether this group of a range should be requested.
-    fn may_get(&self, sequence: u64, range: &FetchRange) -> bool {
-        !range.from_cache && self.misses < MAX_MISSES && self.track.lacks(sequence)
+    fn may_get(&self, sequence: u64) -> bool {
+        self.misses < MAX_MISSES && self.track.lacks(sequence)
     }
 
     /// Requests this group of a range, if the cache lacks it. `None`: the cache has it, or it can't be had.
-    fn poll_missing(&mut self, sequence: u64, range: &FetchRange) -> Poll<Option<GroupConsumer>> {
-        if !self.may_get(sequence, range) {
+    fn poll_missing(&mut self, sequence: u64) -> Poll<Option<GroupConsumer>> {
+        if !self.may_get(sequence) {
             return Poll::Ready(None);
         }
         let found = ready!(self.track.poll_fetch(Some(&self.waker), sequence, self.priority)).ok();
@@ -598,11 +634,12 @@ census! { each ServedTrack {
     plain: track, waker, phase, started, lowest, next_sequence, floor;
 } }
 
-census! { each ServedFetch { counts: group, runs, last; plain: misses, track, priority, wanted, waker; } }
+census! { each ServedFetch { counts: group, runs, last; plain: misses, due, track, priority, wanted, waker; } }
 
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
+    counts: fill_deadlines;
     within: announcing, peer_tracks, tracks, fetches, groups;
     plain: group_wakers;
 } }

@@ -402,7 +402,7 @@ fn several_groups_are_fetched_in_either_order() {
             let (start, end) = (FramePosition::new(3, 2), FramePosition::new(9, 1));
             assert_eq!(
                 range,
-                FetchRange { start, groups_back: None, end, descending, from_cache: false }
+                FetchRange { start, groups_back: None, end, descending, fill_timeout: None }
             );
             let has_gaps = version >= Moqt16;
             let mut groups = [(3, false), (4, false), (9, has_gaps)];
@@ -726,7 +726,7 @@ fn a_subscription_is_filled() {
         // Groups of the subscription come in descending order.
         assert_eq!(
             range,
-            FetchRange { start, groups_back: None, end, descending: true, from_cache: false }
+            FetchRange { start, groups_back: None, end, descending: true, fill_timeout: None }
         );
         serve(&mut talk, request, &[(7, false)], (start, end));
         let (id, sent) = records(version, GroupOrder::Descending, &answered(&mut talk));
