@@ -17,7 +17,7 @@ use smoq::sim::{Link, Pair, Random};
 use smoq::stream::{Dir, Side, StreamId};
 use smoq::{
     BroadcastProducer, Client, Driver, Error, FrameProducer, GroupProducer, Instant, Limits,
-    Origin, Path, Server, Session, Subscription, TrackProducer, Version,
+    Origin, Path, Server, Session, Subscription, TrackInfo, TrackProducer, Version,
 };
 
 fn drafts() -> impl Iterator<Item = Version> {
@@ -29,7 +29,7 @@ struct World {
     draft: &'static Draft,
     _session: Session,
     driver: Driver,
-    _broadcast: BroadcastProducer,
+    broadcast: BroadcastProducer,
     track: TrackProducer,
     opened: [u64; 2],
     ours: [u64; 2],
@@ -54,7 +54,7 @@ impl World {
             draft: Draft::of(version).unwrap(),
             _session: session,
             driver,
-            _broadcast: broadcast,
+            broadcast,
             track,
             opened: [0; 2],
             ours: [0; 2],
@@ -563,5 +563,30 @@ fn a_late_reader_gets_the_latest_group_whole() {
             assert_eq!(read.payload()[..], *payload(0, frame).as_bytes(), "{version}");
         }
         assert!(matches!(group.try_read_frame(), Poll::Ready(Ok(None))), "{version}");
+    }
+}
+
+/// A subscription that was there before the first object gets it, even if the publisher accepts the track and writes at once:
+/// the largest object is that of the moment of SUBSCRIBE (moq-transport-22, 3.1.4).
+#[test]
+fn a_subscription_from_before_the_first_object_misses_none() {
+    for version in drafts() {
+        let mut world = World::new(version);
+        let mut requests = world.broadcast.dynamic();
+        let (_, stream) = world.request(|id| {
+            let (namespace, track) = (Path::new("demo"), "asked".into());
+            let parameters = with_filter(Filter::NextObject);
+            Message::Subscribe(Subscribe { id, namespace, track, parameters })
+        });
+        let Poll::Ready(Ok(request)) = requests.try_requested_track() else { panic!("no request") };
+        let mut track = request.accept(TrackInfo::default()).unwrap();
+        let mut group = track.append_group().unwrap();
+        for frame in 0..2 {
+            group.write_frame(0, payload(0, frame)).unwrap();
+        }
+        world.run();
+        let Message::SubscribeOk(ok) = world.answer(stream) else { panic!("no SUBSCRIBE_OK") };
+        assert_eq!(ok.parameters.largest, None, "{version}");
+        assert_eq!(world.objects_of(0), [0, 1], "{version}");
     }
 }
