@@ -15,7 +15,7 @@ use smoq::sim::{Link, Pair, Random};
 use smoq::stream::{Dir, StreamId};
 use smoq::{
     BroadcastProducer, Client, Driver, Error, FrameProducer, GroupProducer, Instant, Limits,
-    Origin, Path, Server, Subscription, TrackProducer, Version,
+    Origin, Path, Server, Subscription, TrackInfo, TrackProducer, Version,
 };
 
 mod raw_client;
@@ -27,7 +27,7 @@ fn drafts() -> impl Iterator<Item = Version> {
 /// A server that publishes `video` of `demo`, and whose client is the test.
 struct World {
     client: RawClient,
-    _broadcast: BroadcastProducer,
+    broadcast: BroadcastProducer,
     track: TrackProducer,
 }
 
@@ -39,7 +39,7 @@ impl World {
         let mut broadcast = origin.create_broadcast("demo").unwrap();
         let track = broadcast.create_track("video").unwrap();
         let client = RawClient::new(Server::new().with_publish(origin.consume()), version);
-        Self { client, _broadcast: broadcast, track }
+        Self { client, broadcast, track }
     }
 
     /// What answers the FETCH of this id. Each payload is compared.
@@ -451,5 +451,32 @@ fn a_late_reader_gets_the_latest_group_whole() {
             assert_eq!(read.payload()[..], *payload(0, frame).as_bytes(), "{version}");
         }
         assert!(matches!(group.try_read_frame(), Poll::Ready(Ok(None))), "{version}");
+    }
+}
+
+/// A subscription that was there before the first object gets it, even if the publisher accepts the track and writes at once:
+/// the largest object is that of the moment of SUBSCRIBE (moq-transport-22, 3.1.4).
+#[test]
+fn a_subscription_from_before_the_first_object_misses_none() {
+    for version in drafts() {
+        let mut world = World::new(version);
+        let mut requests = world.broadcast.dynamic();
+        let (_, stream) = world.client.request(|id| {
+            let (namespace, track) = (Path::new("demo"), "asked".into());
+            let parameters = with_filter(Filter::NextObject);
+            Message::Subscribe(Subscribe { id, namespace, track, parameters })
+        });
+        let Poll::Ready(Ok(request)) = requests.try_requested_track() else { panic!("no request") };
+        let mut track = request.accept(TrackInfo::default()).unwrap();
+        let mut group = track.append_group().unwrap();
+        for frame in 0..2 {
+            group.write_frame(0, payload(0, frame)).unwrap();
+        }
+        world.client.run();
+        let Message::SubscribeOk(ok) = world.client.answer(stream) else {
+            panic!("no SUBSCRIBE_OK")
+        };
+        assert_eq!(ok.parameters.largest, None, "{version}");
+        assert_eq!(world.objects_of(0), [0, 1], "{version}");
     }
 }

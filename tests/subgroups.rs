@@ -85,6 +85,8 @@ struct Line {
     keys: BTreeMap<GroupKey, (u32, u64, u64)>,
     /// The largest object when a subscription began.
     largest: BTreeMap<u32, FramePosition>,
+    /// What the publisher says was its largest object, and a part of group 4 that it writes at once.
+    at_once: Option<(Option<FramePosition>, Part)>,
 }
 
 impl Line {
@@ -114,6 +116,7 @@ impl Line {
             parts: BTreeMap::new(),
             keys: BTreeMap::new(),
             largest: BTreeMap::new(),
+            at_once: None,
         };
         line.advance();
         line
@@ -130,8 +133,8 @@ impl Line {
     }
 
     fn answer(&mut self) {
-        let publisher = &mut self.up.client;
-        for event in publisher.take_events() {
+        for event in self.up.client.take_events() {
+            let publisher = &mut self.up.client;
             match event {
                 Event::AnnounceRequested { request, .. } => {
                     let reader = Token { slot: 1, generation: 0 };
@@ -141,8 +144,10 @@ impl Line {
                 }
                 Event::SubscribeRequested { request, .. } => {
                     self.subscribed = Some(request);
-                    let (info, largest) = (TrackInfo::default(), None);
+                    let (largest, part) = self.at_once.take().unzip();
+                    let (info, largest) = (TrackInfo::default(), largest.flatten());
                     publisher.apply(Command::AcceptSubscribe { request, info, largest });
+                    part.iter().for_each(|part| self.write(4, part));
                 }
                 _ => {}
             }
@@ -322,6 +327,23 @@ fn the_largest_object_may_be_of_any_subgroup() {
             largest = last.map(|index| FramePosition::new(sequence, index)).or(largest);
             line.subscribe(slot);
             assert_eq!(line.largest.get(&slot), largest.as_ref(), "{version}: {parts:?}");
+        }
+    }
+}
+
+/// LARGEST_OBJECT says what there was before the subscription, even if the answer of the publisher and its first objects
+/// arrive together (*LARGEST OBJECT Parameter*). What a publisher had before is known from its answer.
+#[test]
+fn objects_that_came_with_the_answer_are_not_from_before() {
+    for version in DRAFTS {
+        for past in [None, Some(FramePosition::new(4, 1))] {
+            let mut line = Line::new(version, version);
+            let first = part(0, &[0, 1, 2]);
+            line.at_once = Some((past, first.clone()));
+            line.subscribe(0);
+            let newest = past.map(|_| FramePosition::new(4, 2));
+            assert_eq!(line.largest.get(&0), newest.as_ref(), "{version}");
+            line.check(0, 4, &[first]);
         }
     }
 }

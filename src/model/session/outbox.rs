@@ -47,6 +47,8 @@ struct ServedTrack {
     next_sequence: u64,
     /// Groups below this sequence are no longer wanted.
     floor: u64,
+    /// The peer subscribed before anybody accepted the track.
+    is_early: bool,
 }
 
 /// A FETCH of the peer.
@@ -149,8 +151,9 @@ impl Outbox {
 
     fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, phase: ServePhase) {
         let (next_sequence, floor) = (track.next_sequence(), 0);
-        let (started, lowest) = (false, u64::MAX);
-        let served = ServedTrack { track, waker, phase, started, lowest, next_sequence, floor };
+        let (started, lowest, is_early) = (false, u64::MAX, track.is_unanswered());
+        let served =
+            ServedTrack { track, waker, phase, started, lowest, next_sequence, floor, is_early };
         self.tracks.insert(request.into(), served);
     }
 
@@ -432,7 +435,7 @@ impl Outbox {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(info)) if served.phase == ServePhase::Accept => {
                         served.phase = ServePhase::Groups;
-                        let largest = served.track.last_position(FramePosition::MAX);
+                        let largest = served.largest();
                         return Some(OutboxStep::Command(Command::AcceptSubscribe {
                             request,
                             info,
@@ -567,6 +570,12 @@ impl ServedTrack {
         }
     }
 
+    /// The newest frame when the peer subscribed. What came since belongs to the subscription.
+    fn largest(&self) -> Option<FramePosition> {
+        let has_past = !self.is_early || self.track.has_past();
+        has_past.then(|| self.track.last_position(FramePosition::MAX)).flatten()
+    }
+
     /// The first group that will be sent, once it is known and was not reported.
     fn start(&mut self) -> Option<u64> {
         if self.started || self.phase != ServePhase::Groups {
@@ -631,7 +640,7 @@ impl Source for Outbox {
 }
 
 census! { each ServedTrack {
-    plain: track, waker, phase, started, lowest, next_sequence, floor;
+    plain: track, waker, phase, started, lowest, next_sequence, floor, is_early;
 } }
 
 census! { each ServedFetch { counts: group, runs, last; plain: misses, due, track, priority, wanted, waker; } }

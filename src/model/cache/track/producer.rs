@@ -144,6 +144,11 @@ impl TrackProducer {
         });
     }
 
+    /// Declares that the publisher had frames before this was subscribed upstream.
+    pub(crate) fn set_has_past(&self) {
+        lock(&self.shared.state).has_past = true;
+    }
+
     /// Creates a group with this sequence. Groups may be created in any order.
     ///
     /// # Errors

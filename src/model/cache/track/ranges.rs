@@ -164,6 +164,16 @@ impl TrackConsumer {
         frame.max(self.reads_subgroups().then(|| state.last_apart(from, end)).flatten())
     }
 
+    /// Whether nobody has accepted the track yet.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.shared().info.get().is_none()
+    }
+
+    /// Whether the publisher had frames before this was subscribed upstream.
+    pub(crate) fn has_past(&self) -> bool {
+        lock(&self.shared().state).has_past
+    }
+
     /// Whether this is the last frame of the track.
     pub(crate) fn ends_with(&self, position: FramePosition) -> bool {
         let is_last = self.end() == position.group.checked_add(1);

@@ -41,6 +41,8 @@ pub(super) struct TrackState {
     pub(super) producers: usize,
     /// No group below this sequence will come. `None` while that is unknown, for a track of a peer.
     pub(super) start: Option<u64>,
+    /// The publisher had frames before this was subscribed upstream.
+    pub(super) has_past: bool,
     pub(super) demand: Demand,
     /// The part of this track in the counts of `occupancy`.
     status: TrackStatus,
@@ -416,7 +418,7 @@ impl TrackShared {
 census! { TrackState {
     counts: producers, deadline, answer_due, answer_deadline, group_waiters, number_waiters, status_waiters;
     within: cached, demand, fetches, partials, upstreams;
-    plain: spare, end, abort, start, status;
+    plain: spare, end, abort, start, has_past, status;
 } }
 
 census! { each TrackShared { within: state; plain: name, info, account, occupancy; } }

@@ -275,6 +275,11 @@ impl UpstreamTrack {
         Ok(())
     }
 
+    /// Declares that the publisher had frames before this was subscribed.
+    pub(crate) fn set_has_past(&self) {
+        self.track.set_has_past();
+    }
+
     /// Declares that no group below `start` will come. Groups that another upstream had reached
     /// before are lost then.
     pub(crate) fn set_start(&mut self, start: u64) {

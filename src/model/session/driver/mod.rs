@@ -531,7 +531,11 @@ impl Driver {
                 self.offered(request, &broadcast, None);
             }
             // Readers are told what they can fetch: the newest frame that is in the cache.
-            Event::LargestFrame { .. } => {}
+            Event::LargestFrame { subscription, .. } => {
+                if let Some(remote_track) = self.inbox.tracks.get(subscription.into()) {
+                    remote_track.track.set_has_past();
+                }
+            }
             Event::TrackRequested { request, broadcast, track, .. } => {
                 self.requested(request, &broadcast, &track, TrackRequestKind::Query, None);
             }
