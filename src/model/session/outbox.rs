@@ -1,23 +1,23 @@
 //! The side of a session that sends: the groups and announcements that the machine reads. It pins only
 //! fetched groups in the cache.
 
-use std::cell::Cell;
-use std::collections::{BTreeSet, VecDeque};
-use std::task::{Context, Poll, Waker, ready};
+mod served_fetches;
 
+use std::cell::Cell;
+use std::task::{Context, Poll, Waker};
+
+pub(crate) use self::served_fetches::FetchedGroups;
+use self::served_fetches::{FetchStep, ServedFetches};
 use crate::census::census;
 use crate::machine::{
-    Announcement, Command, FetchRange, FramePosition, FrameView, RequestKey, Run, Source, Subgroup,
-    Supply, Token,
+    Announcement, Command, FramePosition, FrameView, RequestKey, Run, Source, Subgroup, Supply,
+    Token,
 };
-use crate::model::cache::{FetchedRun, GroupConsumer, GroupCursor, GroupForm, TrackConsumer};
+use crate::model::cache::{GroupCursor, GroupForm, TrackConsumer};
 use crate::model::routing::PeerTracks;
 use crate::model::session::announce_senders::AnnounceSenders;
 use crate::slab::{SideTable, Slab};
-use crate::{Error, Instant, Subscription, TrackInfo};
-
-/// How many groups of a range are requested in vain. Their numbers may be sparse, and each request takes a round trip.
-const MAX_MISSES: u8 = 8;
+use crate::{Error, Subscription};
 
 /// The requests of the peer that are being served.
 #[derive(Default)]
@@ -26,9 +26,7 @@ pub(crate) struct Outbox {
     /// The tracks that the peer subscribed to.
     pub(super) peer_tracks: PeerTracks,
     tracks: SideTable<ServedTrack>,
-    fetches: SideTable<ServedFetch>,
-    /// When peers do not wait any more for what the cache lacks.
-    fill_deadlines: BTreeSet<(Instant, RequestKey)>,
+    pub(super) fetches: ServedFetches,
     groups: Slab<OutgoingGroup>,
     /// Wakers for more of a group, by slot of the group. Each is made once.
     group_wakers: Vec<Waker>,
@@ -49,40 +47,6 @@ struct ServedTrack {
     floor: u64,
     /// The peer subscribed before anybody accepted the track.
     is_early: bool,
-}
-
-/// A FETCH of the peer.
-struct ServedFetch {
-    track: TrackConsumer,
-    priority: u8,
-    wanted: FetchedGroups,
-    /// The group, once it is here. It is pinned until all of it was sent.
-    group: Option<GroupConsumer>,
-    /// More of this group.
-    runs: VecDeque<FetchedRun>,
-    /// The last group of a range, if the cache lacked it.
-    last: Option<GroupConsumer>,
-    /// How many groups could not be had.
-    misses: u8,
-    /// When the peer does not wait any more for what the cache lacks.
-    due: Option<Instant>,
-    /// Wakes the driver when the group is here, or the next one can be sent.
-    waker: Waker,
-}
-
-/// The groups that the peer fetches.
-#[derive(Clone, Copy)]
-pub(crate) enum FetchedGroups {
-    /// Frames of this one, from wherever it can be had.
-    One(FetchRange),
-    /// Several.
-    Range(FetchRange),
-    /// The rest of a range that was accepted, from the first of these groups on. Those before the second can't be had.
-    Rest(FetchRange, [u64; 2]),
-    /// All were sent, and the end not yet.
-    End,
-    /// The end was sent.
-    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,53 +147,25 @@ impl Outbox {
     pub(crate) fn end_request(&mut self, request: RequestKey) -> Option<TrackConsumer> {
         self.announcing.remove(request.slot());
         self.end_track(request);
-        let mut track = self.remove_fetch(request)?.track;
-        track.cancel_fetch();
-        Some(track)
+        self.fetches.remove(request)
     }
 
-    /// Adds a FETCH of the peer.
-    pub(crate) fn add_fetch(
+    /// The next command for what the peer fetches. `no_group`: the error if the track exists, and the group does not.
+    pub(crate) fn next_for_fetch(
         &mut self,
-        request: RequestKey,
-        track: TrackConsumer,
-        priority: u8,
-        wanted: FetchedGroups,
-        waker: Waker,
-        now: Instant,
-    ) {
-        let due = match wanted {
-            FetchedGroups::Range(range) => range.fill_timeout.map(|time| now + time),
-            _ => None,
-        };
-        self.fill_deadlines.extend(due.map(|due| (due, request)));
-        let (group, runs, last, misses) = (None, VecDeque::new(), None, 0);
-        let fetch = ServedFetch { track, priority, wanted, group, runs, last, misses, due, waker };
-        self.fetches.insert(request.into(), fetch);
-        self.expire_fills(now);
-    }
-
-    fn remove_fetch(&mut self, request: RequestKey) -> Option<ServedFetch> {
-        let fetch = self.fetches.remove(request.into())?;
-        if let Some(due) = fetch.due {
-            self.fill_deadlines.remove(&(due, request));
-        }
-        Some(fetch)
-    }
-
-    pub(crate) fn next_fill_deadline(&self) -> Option<Instant> {
-        self.fill_deadlines.first().map(|(due, _)| *due)
-    }
-
-    /// What is missing now is not waited for any more where the peer said so.
-    pub(crate) fn expire_fills(&mut self, now: Instant) {
-        while self.next_fill_deadline().is_some_and(|due| due <= now) {
-            let over = self.fill_deadlines.pop_first();
-            if let Some(fetch) = over.and_then(|(_, request)| self.fetches.get_mut(request.into()))
-            {
-                (fetch.misses, fetch.last) = (MAX_MISSES, None);
-                fetch.track.cancel_fetch();
-                fetch.waker.wake_by_ref();
+        slot: usize,
+        no_group: Error,
+        group_waker: impl FnOnce(usize) -> Waker,
+    ) -> Option<Command> {
+        match self.fetches.next(slot, no_group)? {
+            FetchStep::Command(command) => Some(command),
+            FetchStep::Group { request, cursor, info, frames, ends_track } => {
+                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
+                Some(Command::AcceptFetch { request, group, info, frames, ends_track })
+            }
+            FetchStep::Run { request, cursor, run, gap } => {
+                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
+                Some(Command::RangeGroup { request, group, run, gap })
             }
         }
     }
@@ -237,144 +173,6 @@ impl Outbox {
     /// A reader of the track that the peer subscribed to by this request.
     pub(crate) fn query(&self, request: RequestKey) -> Option<TrackConsumer> {
         self.tracks.get(request.into()).map(|served| served.track.query())
-    }
-
-    /// The next command for what the peer fetches. `no_group`: the error if the track exists, and the
-    /// group does not.
-    pub(crate) fn next_for_fetch(
-        &mut self,
-        slot: usize,
-        no_group: Error,
-        group_waker: impl FnOnce(usize) -> Waker,
-    ) -> Option<Command> {
-        let (key, fetch) = self.fetches.at(slot)?;
-        let request = RequestKey::of(key);
-        if fetch.group.is_some() {
-            return None;
-        }
-        let FetchedGroups::One(range) = fetch.wanted else {
-            return self.next_of_range(slot, no_group, group_waker);
-        };
-        let sequence = range.start.group;
-        if fetch.track.has_parts(sequence) {
-            fetch.wanted = FetchedGroups::Range(range);
-            return self.next_of_range(slot, no_group, group_waker);
-        }
-        match fetch.track.poll_fetch(Some(&fetch.waker), sequence, fetch.priority) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(mut group)) => {
-                let cursor = group.cursor();
-                let frames = match group.try_finished() {
-                    Poll::Ready(Ok(frames)) => Some(frames),
-                    _ => None,
-                };
-                let ends_track = fetch.track.end() == Some(sequence + 1);
-                fetch.group = Some(group);
-                // The properties may be unknown. Then the defaults are sent.
-                let info = match fetch.track.try_info() {
-                    Poll::Ready(Ok(info)) => info,
-                    _ => TrackInfo::default(),
-                };
-                let group = self.send(OutgoingGroup::new(request, cursor), group_waker);
-                Some(Command::AcceptFetch { request, group, info, frames, ends_track })
-            }
-            Poll::Ready(Err(error)) => {
-                let has_track = matches!(fetch.track.try_info(), Poll::Ready(Ok(_)));
-                let is_missing = error == Error::NotFound && has_track;
-                self.remove_fetch(request);
-                let error = if is_missing { no_group } else { error };
-                Some(Command::Refuse { request, error })
-            }
-        }
-    }
-
-    /// The next command for a range that the peer fetches.
-    fn next_of_range(
-        &mut self,
-        slot: usize,
-        no_group: Error,
-        group_waker: impl FnOnce(usize) -> Waker,
-    ) -> Option<Command> {
-        let (key, fetch) = self.fetches.at(slot)?;
-        let request = RequestKey::of(key);
-        match fetch.wanted {
-            FetchedGroups::One(_) | FetchedGroups::Over => None,
-            FetchedGroups::Range(range) => {
-                let mut cx = Context::from_waker(&fetch.waker);
-                let info = match fetch.track.poll_info(&mut cx) {
-                    Poll::Pending => return None,
-                    Poll::Ready(info) => info,
-                };
-                let narrowed = match info.is_ok().then(|| fetch.poll_narrowed(range)) {
-                    Some(Poll::Pending) => return None,
-                    Some(Poll::Ready(narrowed)) => narrowed.ok_or(no_group),
-                    None => Err(no_group),
-                };
-                let (info, range) = match info.and_then(|info| Ok((info, narrowed?))) {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        self.remove_fetch(request);
-                        return Some(Command::Refuse { request, error });
-                    }
-                };
-                let FetchRange { start, end, descending, .. } = range;
-                let first = if descending { end.group } else { start.group };
-                fetch.wanted = FetchedGroups::Rest(range, [first; 2]);
-                fetch.waker.wake_by_ref();
-                let ends_track = fetch.track.ends_with(end);
-                Some(Command::AcceptRange { request, info, end, ends_track })
-            }
-            FetchedGroups::Rest(..) | FetchedGroups::End if !fetch.runs.is_empty() => {
-                let run = fetch.runs.pop_front()?;
-                self.send_run(request, run, group_waker)
-            }
-            FetchedGroups::Rest(range, [next, at]) => {
-                let FetchRange { start, end, descending, .. } = range;
-                let to = if descending { start.group } else { end.group };
-                let after = |at: u64| if descending { at.wrapping_sub(1) } else { at + 1 };
-                let Poll::Ready(fetched) = fetch.poll_missing(at) else { return None };
-                let (mut runs, gap) = match fetched {
-                    Some(group) => {
-                        ([FetchedRun::of_group(group, &range, at != next)].into(), false)
-                    }
-                    None if at != to && fetch.may_get(at) => {
-                        fetch.wanted = FetchedGroups::Rest(range, [next, after(at)]);
-                        fetch.waker.wake_by_ref();
-                        return None;
-                    }
-                    None => fetch.track.next_runs(next, &range),
-                };
-                let Some(first) = runs.pop_front() else {
-                    fetch.wanted = FetchedGroups::Over;
-                    return Some(Command::EndRange { request, gap });
-                };
-                let sequence = first.run.sequence;
-                fetch.wanted = match sequence == to {
-                    true => FetchedGroups::End,
-                    false => FetchedGroups::Rest(range, [after(sequence); 2]),
-                };
-                fetch.runs = runs;
-                self.send_run(request, first, group_waker)
-            }
-            FetchedGroups::End => {
-                fetch.wanted = FetchedGroups::Over;
-                Some(Command::EndRange { request, gap: false })
-            }
-        }
-    }
-
-    /// Lets the machine read the next part of an answer.
-    fn send_run(
-        &mut self,
-        request: RequestKey,
-        run: FetchedRun,
-        waker: impl FnOnce(usize) -> Waker,
-    ) -> Option<Command> {
-        let FetchedRun { group, run, gap } = run;
-        let cursor = group.cursor();
-        self.fetches.get_mut(request.into())?.group = Some(group);
-        let group = self.send(OutgoingGroup::new(request, cursor), waker);
-        Some(Command::RangeGroup { request, group, run, gap })
     }
 
     /// Lets the machine read a group. `waker` makes the waker for a slot that is used for the first
@@ -399,12 +197,7 @@ impl Outbox {
     /// its age.
     pub(crate) fn release(&mut self, group: Token) -> bool {
         let Some(sending) = self.groups.remove(group.into()) else { return false };
-        let is_range = |it: &&mut ServedFetch| !matches!(it.wanted, FetchedGroups::One(_));
-        if let Some(fetch) = self.fetches.get_mut(sending.request.into()).filter(is_range) {
-            // The next group may follow.
-            fetch.group = None;
-            fetch.waker.wake_by_ref();
-        }
+        self.fetches.sent(sending.request);
         sending.is_old
     }
 
@@ -514,46 +307,6 @@ impl Outbox {
     }
 }
 
-impl ServedFetch {
-    /// The part of a range that there is; `None` if it has no frame. The last group must be here: its end is that of the
-    /// answer (moq-transport-22, 3.2).
-    fn poll_narrowed(&mut self, range: FetchRange) -> Poll<Option<FetchRange>> {
-        let Some(newest) = self.track.last_position(FramePosition::MAX) else {
-            return Poll::Ready(None);
-        };
-        let start = range.start_before(newest);
-        if self.last.is_none() && start <= range.end {
-            self.last = ready!(self.poll_missing(range.end.group));
-        }
-        let fetched = match &mut self.last {
-            Some(group) => ready!(group.poll_finished(&mut Context::from_waker(&self.waker))),
-            None => Ok(0),
-        };
-        let fetched = fetched.ok().and_then(|frames| frames.checked_sub(1));
-        let fetched = fetched.map(|last| FramePosition::new(range.end.group, last).min(range.end));
-        let end = fetched.max(self.track.last_position(range.end)).filter(|end| start <= *end);
-        // Frames that can't be had are a gap.
-        let is_gap = start <= newest && self.track.may_lack(start.group);
-        let end = end.or(is_gap.then_some(start));
-        Poll::Ready(end.map(|end| FetchRange { start, end, ..range }))
-    }
-
-    /// Whether this group of a range should be requested.
-    fn may_get(&self, sequence: u64) -> bool {
-        self.misses < MAX_MISSES && self.track.lacks(sequence)
-    }
-
-    /// Requests this group of a range, if the cache lacks it. `None`: the cache has it, or it can't be had.
-    fn poll_missing(&mut self, sequence: u64) -> Poll<Option<GroupConsumer>> {
-        if !self.may_get(sequence) {
-            return Poll::Ready(None);
-        }
-        let found = ready!(self.track.poll_fetch(Some(&self.waker), sequence, self.priority)).ok();
-        self.misses += u8::from(found.is_none());
-        Poll::Ready(found)
-    }
-}
-
 impl ServedTrack {
     /// The next group, or the next part that is none.
     fn poll_group(&mut self) -> Poll<Result<Option<GroupToSend>, Error>> {
@@ -594,7 +347,7 @@ impl Source for Outbox {
         let Some(sending) = self.groups.get_mut(group.into()) else {
             return Supply::Gone(Error::Cancelled);
         };
-        let is_fetched = self.fetches.get(sending.request.into()).is_some();
+        let is_fetched = self.fetches.has(sending.request);
         let served = self.tracks.get(sending.request.into());
         if served.is_none() && !is_fetched {
             return Supply::Gone(Error::Cancelled);
@@ -643,12 +396,9 @@ census! { each ServedTrack {
     plain: track, waker, phase, started, lowest, next_sequence, floor, is_early;
 } }
 
-census! { each ServedFetch { counts: group, runs, last; plain: misses, due, track, priority, wanted, waker; } }
-
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }
 
 census! { Outbox {
-    counts: fill_deadlines;
     within: announcing, peer_tracks, tracks, fetches, groups;
     plain: group_wakers;
 } }

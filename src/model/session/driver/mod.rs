@@ -289,7 +289,7 @@ impl Driver {
         }
         self.expire_lingering(now);
         self.expire_answers(now);
-        self.outbox.expire_fills(now);
+        self.outbox.fetches.expire(now);
         while self.queried.front().is_some_and(|(until, _)| *until <= now) {
             self.queried.pop_front();
         }
@@ -400,7 +400,7 @@ impl Driver {
         let waiting = self.outbox.announcing.next_deadline();
         let lingering = self.inbox.lingering.next_deadline();
         let unanswered = self.inbox.unanswered.next_deadline();
-        let fills = self.outbox.next_fill_deadline();
+        let fills = self.outbox.fetches.next_deadline();
         let deadlines =
             [self.machine.poll_timeout(), queried, lingering, unanswered, expiry, waiting, fills];
         deadlines.into_iter().flatten().min()

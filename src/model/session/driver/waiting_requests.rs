@@ -184,7 +184,7 @@ impl Driver {
             }
             TrackRequestKind::Fetch { priority, wanted } => {
                 let waker = self.ready.waker(ready_key(SERVED_FETCH, slot as u32));
-                self.outbox.add_fetch(request, track, priority, wanted, waker, self.now);
+                self.outbox.fetches.add(request, track, priority, wanted, waker, self.now);
                 self.served_fetch_changed(slot);
             }
         }
