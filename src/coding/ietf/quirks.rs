@@ -1,5 +1,5 @@
 //! Differences between deployed peers and the drafts that are tolerated. Each entry names the peer, its
-//! versions, and the test.
+//! versions, and the test. Messages that may lack their last fields say so where they are read.
 
 use super::draft::{Draft, MOQT_17, MOQT_18, MOQT_19, MOQT_20};
 use super::message::MessageType;
@@ -30,10 +30,6 @@ pub(super) fn message(number: u64, draft: &Draft) -> Option<MessageType> {
 pub(super) fn may_carry(id: u64, kind: MessageType, draft: &Draft) -> bool {
     id == 0x22 && kind == MessageType::SubscribeOk && (16..=18).contains(&draft.number)
 }
-
-/// Cloudflare `moq-transport` 0.17 writes GOAWAY without the fields after the URI
-/// (`goaway_may_lack_its_last_fields`).
-pub(super) const GOAWAY_MAY_END: bool = true;
 
 /// `moq-lite` 0.16 writes this status in PUBLISH_DONE for TRACK_ENDED (`a_track_ends_with_the_status_of_moq_lite`).
 pub(crate) const DONE_BY_MOQ_LITE: u64 = 200;

@@ -6,7 +6,6 @@ use core::time::Duration;
 use super::draft::{Draft, GoawayForm};
 use super::fields::{Codec, MAX_URI, Read, Written, encodable, read_text, write_text};
 use super::message::MessageType;
-use super::quirks;
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 
@@ -29,12 +28,11 @@ impl Goaway {
 }
 
 impl Codec for Goaway {
-    /// Fields at the end may be missing, because deployed peers omit those that they do not implement.
+    /// Fields at the end may be missing: Cloudflare `moq-transport` 0.17 writes the URI alone
+    /// (`goaway_may_lack_its_last_fields`).
     fn read(cursor: &mut Cursor<'_>, _: MessageType, draft: &Draft) -> Read<Self> {
         let mut goaway = Self { uri: read_text(cursor, Self::MAX_URI)?, ..Self::default() };
-        if draft.goaway >= GoawayForm::Timeout
-            && !(quirks::GOAWAY_MAY_END && cursor.remaining() == 0)
-        {
+        if draft.goaway >= GoawayForm::Timeout && cursor.remaining() > 0 {
             goaway.timeout = cursor.millis()?;
         }
         if draft.goaway == GoawayForm::Request && cursor.remaining() > 0 {
