@@ -14,9 +14,9 @@ use super::engine::{
 };
 use super::event::Event;
 use super::guards::{Datagram, Open, OpenTarget, Write, WriteTarget};
-use super::ietf::{self, Ietf};
+use super::ietf::Ietf;
 use super::io::{Action, Input};
-use super::lite::{self, Lite};
+use super::lite::Lite;
 use super::run::{FrameRange, MAX_BURST};
 use super::source::Source;
 #[cfg(test)]
@@ -67,8 +67,8 @@ impl BareMachine {
             || Box::new(OpenDialect { config: config.clone(), commands: Vec::new() });
         let open_dialect = config.agreed.is_mixed().then(open_dialect);
         let dialect = match core.draft {
-            Some(draft) => AnyDialect::Ietf(Box::new(ietf::start(config, draft, &mut core))),
-            None => AnyDialect::Lite(Box::new(lite::start(config, &mut core))),
+            Some(draft) => AnyDialect::Ietf(Box::new(Ietf::start(config, draft, &mut core))),
+            None => AnyDialect::Lite(Box::new(Lite::start(config, &mut core))),
         };
         Self { core, dialect, open_dialect }
     }
@@ -85,7 +85,7 @@ impl BareMachine {
         if let Some((version, key)) = core.agreed_on.take() {
             core.change_version(version);
             let draft = core.draft.expect("a version of the other dialect");
-            self.dialect = AnyDialect::Ietf(Box::new(ietf::resume(config, draft, core, key)));
+            self.dialect = AnyDialect::Ietf(Box::new(Ietf::resume(config, draft, core, key)));
         }
         commands.into_iter().for_each(|command| self.apply(command));
     }
@@ -415,6 +415,12 @@ fn apply(dialect: &mut impl Dialect, core: &mut Core, command: Command) {
             core.schedule.on_ready(GroupRef { request: request.into(), place: (sequence, number) });
         }
         Command::StopGroup { group, error } => groups::stop(dialect, core, group.into(), &error),
+        Command::Subscribe { subscription, broadcast, track, want } => {
+            subscribing::begin(dialect, core, subscription, (broadcast, track), want);
+        }
+        Command::UpdateSubscribe { subscription, want } => {
+            subscribing::update(dialect, core, subscription, want);
+        }
         Command::Unsubscribe { subscription } => {
             subscribing::unsubscribe(dialect, core, subscription);
         }

@@ -8,6 +8,7 @@ use core::mem;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::census::census;
+use crate::coding::DecodeError;
 use crate::limits::Limits;
 use crate::machine::chunks::{Chunks, KEPT_CHUNKS};
 use crate::stream::Code;
@@ -214,6 +215,22 @@ impl RecvBuffer {
     /// The first `n` bytes, which must be there, in one piece.
     pub(crate) fn take(&mut self, n: usize) -> Bytes {
         self.take_chunks(n, &mut Vec::new()).to_bytes()
+    }
+
+    /// The body of the message at the front, and its head is dropped. `sizes`: of both, once they are known. `None` if the
+    /// message is not complete; FIN inside of it is malformed.
+    pub(crate) fn take_message(
+        &mut self,
+        sizes: Option<(usize, usize)>,
+    ) -> Result<Option<Bytes>, DecodeError> {
+        match sizes {
+            Some((head, body)) if self.len >= head + body => {
+                self.skip(head);
+                Ok(Some(self.take(body)))
+            }
+            _ if self.fin && self.len > 0 => Err(DecodeError::Truncated),
+            _ => Ok(None),
+        }
     }
 
     /// The first `n` bytes, which must be there, without copying. Several chunks take the empty `list`.

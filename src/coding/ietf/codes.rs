@@ -206,14 +206,11 @@ impl Draft {
 }
 
 /// The codes of 14 for a kind of request: the common code, and that of 14. Codes below 4 are the same.
-fn codes_of_14(kind: MessageType) -> &'static [(u64, u64)] {
-    match kind {
-        MessageType::SubscribeError | MessageType::TrackStatusError => &[
-            (DOES_NOT_EXIST, 0x4),
-            (INVALID_RANGE, 0x5),
-            (MALFORMED_AUTH_TOKEN, 0x10),
-            (EXPIRED_AUTH_TOKEN, 0x12),
-        ],
+fn codes_of_14(kind: MessageType) -> impl Iterator<Item = (u64, u64)> {
+    let codes: &[_] = match kind {
+        MessageType::SubscribeError | MessageType::TrackStatusError => {
+            &[(DOES_NOT_EXIST, 0x4), (INVALID_RANGE, 0x5)]
+        }
         MessageType::FetchError => &[
             (DOES_NOT_EXIST, 0x4),
             (INVALID_RANGE, 0x5),
@@ -221,18 +218,15 @@ fn codes_of_14(kind: MessageType) -> &'static [(u64, u64)] {
             (INVALID_RANGE, 0x6),
             (INVALID_JOINING_REQUEST_ID, 0x7),
             (MALFORMED_TRACK, 0x9),
-            (MALFORMED_AUTH_TOKEN, 0x10),
-            (EXPIRED_AUTH_TOKEN, 0x12),
         ],
-        MessageType::SubscribeNamespaceError => &[
-            (DOES_NOT_EXIST, 0x4),
-            (PREFIX_OVERLAP, 0x5),
-            (MALFORMED_AUTH_TOKEN, 0x10),
-            (EXPIRED_AUTH_TOKEN, 0x12),
-        ],
-        MessageType::PublishError => &[(UNINTERESTED, 0x4)],
-        _ => &[(UNINTERESTED, 0x4), (MALFORMED_AUTH_TOKEN, 0x10), (EXPIRED_AUTH_TOKEN, 0x12)],
-    }
+        MessageType::SubscribeNamespaceError => &[(DOES_NOT_EXIST, 0x4), (PREFIX_OVERLAP, 0x5)],
+        _ => &[(UNINTERESTED, 0x4)],
+    };
+    let of_tokens: &[_] = match kind {
+        MessageType::PublishError => &[],
+        _ => &[(MALFORMED_AUTH_TOKEN, 0x10), (EXPIRED_AUTH_TOKEN, 0x12)],
+    };
+    codes.iter().chain(of_tokens).copied()
 }
 
 /// Whether 14 has this code with the meaning of later drafts. That holds for the first ones, and for those
@@ -271,6 +265,6 @@ fn translate(
     if draft.errors > ErrorForm::PerRequest || is_common(code) {
         return code;
     }
-    let mut rows = codes_of_14(kind).iter().map(|row| pair(*row));
+    let mut rows = codes_of_14(kind).map(pair);
     rows.find(|(from, _)| *from == code).map_or(INTERNAL_ERROR, |(_, to)| to)
 }

@@ -220,10 +220,8 @@ impl<'a> ObjectHead<'a> {
     ) -> Result<Option<(Self, usize)>, DecodeError> {
         Cursor::of(front, draft.varint).begin(|cursor| {
             let delta = cursor.varint()?;
-            let ObjectProperties { timestamp, all, any } = match properties {
-                true => properties::read_object(cursor, draft)?,
-                false => ObjectProperties::default(),
-            };
+            let ObjectProperties { timestamp, all, any } =
+                properties::read_object(cursor, properties, draft)?;
             let size = cursor.varint()?;
             let status = if size == 0 { cursor.varint()? } else { 0 };
             let status = ObjectStatus::of(status, draft)?;
@@ -242,7 +240,7 @@ impl<'a> ObjectHead<'a> {
         if has_any && !(properties && is_normal) || self.size > 0 && !is_normal {
             return Err(EncodeError::InvalidValue("object"));
         }
-        encodable(self.status != ObjectStatus::DoesNotExist || draft.records <= RecordForm::Byte)?;
+        encodable(self.status.is_in(draft))?;
         let mut head = HeadWriter::new(draft);
         head.push(self.delta)?;
         if properties {
@@ -265,10 +263,14 @@ impl ObjectStatus {
     pub(crate) fn of(number: u64, draft: &Draft) -> Result<Self, DecodeError> {
         match number {
             0 => Ok(Self::Normal),
-            1 if draft.records <= RecordForm::Byte => Ok(Self::DoesNotExist),
+            1 if Self::DoesNotExist.is_in(draft) => Ok(Self::DoesNotExist),
             3 => Ok(Self::EndOfGroup),
             4 => Ok(Self::EndOfTrack),
             _ => Err(DecodeError::InvalidValue("object status")),
         }
+    }
+
+    pub(super) fn is_in(self, draft: &Draft) -> bool {
+        self != Self::DoesNotExist || draft.records <= RecordForm::Byte
     }
 }

@@ -66,10 +66,8 @@ impl<'a> DatagramHead<'a> {
         let object =
             if has(ZERO_OBJECT_ID) && !has_object_id(kind, draft) { 0 } else { cursor.varint()? };
         let priority = if has(DEFAULT_PRIORITY) { None } else { Some(flip(cursor.u8()?)) };
-        let ObjectProperties { timestamp, all: properties, any } = match has(PROPERTIES) {
-            true => properties::read_object(cursor, draft)?,
-            false => ObjectProperties::default(),
-        };
+        let ObjectProperties { timestamp, all: properties, any } =
+            properties::read_object(cursor, has(PROPERTIES), draft)?;
         if has(PROPERTIES) && !any {
             return Err(DecodeError::InvalidValue("properties of a datagram"));
         }
@@ -113,9 +111,7 @@ impl<'a> DatagramHead<'a> {
             | bit(omits_object, ZERO_OBJECT_ID)
             | bit(self.priority.is_none(), DEFAULT_PRIORITY)
             | bit(size == 0, STATUS);
-        let has_status =
-            self.status != ObjectStatus::DoesNotExist || draft.records <= RecordForm::Byte;
-        encodable(draft.datagram_types >> kind & 1 != 0 && has_status)?;
+        encodable(draft.datagram_types >> kind & 1 != 0 && self.status.is_in(draft))?;
         head.push(kind)?;
         head.push(self.alias)?;
         head.push(self.group)?;

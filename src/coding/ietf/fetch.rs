@@ -5,14 +5,13 @@ use alloc::boxed::Box;
 use super::data::ObjectStatus;
 use super::draft::{Draft, FetchForm, RecordForm};
 use super::fields::{
-    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flip, read_id,
-    write_id,
+    Codec, GroupOrder, HeadBytes, HeadWriter, Location, Read, Written, encodable, flag, flip,
+    read_id, write_id,
 };
 use super::message::MessageType;
 use super::names::FullName;
 use super::parameters::Parameters;
-use super::properties;
-use super::properties::{ObjectProperties, TrackProperties};
+use super::properties::{self, ObjectProperties, TrackProperties};
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
 use crate::coding_error::{DecodeError, EncodeError};
@@ -191,7 +190,7 @@ impl Codec for FetchOk {
         let early = Parameters::read_early(cursor, kind, draft)?;
         Ok(Self {
             id,
-            end_of_track: Codec::read(cursor, kind, draft)?,
+            end_of_track: flag(cursor.u8()?)?,
             end: Codec::read(cursor, kind, draft)?,
             parameters: early.read_after(cursor, kind, draft)?,
             properties: Codec::read(cursor, kind, draft)?,
@@ -201,7 +200,7 @@ impl Codec for FetchOk {
     fn write(&self, writer: &mut Writer<'_>, kind: MessageType, draft: &Draft) -> Written {
         self.id.write(writer, kind, draft)?;
         self.parameters.write_early(writer, kind, draft)?;
-        self.end_of_track.write(writer, kind, draft)?;
+        writer.u8(self.end_of_track.into());
         self.end.write(writer, kind, draft)?;
         self.parameters.write(writer, kind, draft)?;
         self.properties.write(writer, kind, draft)
@@ -343,19 +342,16 @@ impl FetchRecords {
             RecordForm::Byte => cursor.u8()?.into(),
             _ => cursor.varint()?,
         };
-        match flags {
-            0..DATAGRAM => {}
-            DATAGRAM..0x80 if form > RecordForm::Byte => {}
-            ABSENT if form > RecordForm::Byte => {
-                return Location::read(cursor).map(FetchRecord::Absent);
-            }
-            UNKNOWN if form > RecordForm::Byte => {
-                return Location::read(cursor).map(FetchRecord::Unknown);
-            }
-            TIMED_OUT if form >= RecordForm::TimedOut => {
-                return Location::read(cursor).map(FetchRecord::TimedOut);
-            }
+        let range: Option<fn(Location) -> FetchRecord<'a>> = match flags {
+            0..DATAGRAM => None,
+            DATAGRAM..0x80 if form > RecordForm::Byte => None,
+            ABSENT if form > RecordForm::Byte => Some(FetchRecord::Absent),
+            UNKNOWN if form > RecordForm::Byte => Some(FetchRecord::Unknown),
+            TIMED_OUT if form >= RecordForm::TimedOut => Some(FetchRecord::TimedOut),
             _ => return Err(DecodeError::InvalidValue("fetch flags")),
+        };
+        if let Some(range) = range {
+            return Location::read(cursor).map(range);
         }
         const NOTHING_BEFORE: DecodeError = DecodeError::InvalidValue("first fetch record");
         let group = if flags & GROUP != 0 {
@@ -402,10 +398,8 @@ impl FetchRecords {
         priority: u8,
         has_properties: bool,
     ) -> Result<FetchRecord<'a>, DecodeError> {
-        let ObjectProperties { timestamp, all: properties, .. } = match has_properties {
-            true => properties::read_object(cursor, self.draft)?,
-            false => ObjectProperties::default(),
-        };
+        let ObjectProperties { timestamp, all: properties, .. } =
+            properties::read_object(cursor, has_properties, self.draft)?;
         let size = cursor.varint()?;
         let has_status = size == 0 && self.draft.records <= RecordForm::Byte;
         let status = if has_status { cursor.varint()? } else { 0 };
@@ -472,35 +466,36 @@ impl FetchRecords {
     pub fn encode(&mut self, record: &FetchRecord<'_>) -> Result<HeadBytes, EncodeError> {
         let mut head = HeadWriter::new(self.draft);
         let form = self.draft.records;
-        let (mark, end) = match record {
+        match record {
             FetchRecord::Object(object) => {
                 self.push_object(&mut head, object, ObjectStatus::Normal)?;
-                self.follow(record);
-                return Ok(head.bytes);
             }
-            FetchRecord::Absent(end) => (ABSENT, end),
-            FetchRecord::Unknown(end) => (UNKNOWN, end),
-            FetchRecord::TimedOut(end) => (TIMED_OUT, end),
-            FetchRecord::EndOfGroup(end) => (ObjectStatus::EndOfGroup as u64, end),
-            FetchRecord::EndOfTrack(end) => (ObjectStatus::EndOfTrack as u64, end),
-        };
-        if form <= RecordForm::Byte {
-            let status = match mark {
-                ABSENT => ObjectStatus::DoesNotExist,
-                3 => ObjectStatus::EndOfGroup,
-                4 => ObjectStatus::EndOfTrack,
-                _ => return Err(EncodeError::NotInVersion),
-            };
-            let (location, subgroup, priority, size) = (*end, Some(0), 127, 0);
-            let (timestamp, properties) = (None, None);
-            let object = FetchObject { location, subgroup, priority, timestamp, properties, size };
-            self.after_object = false;
-            self.push_object(&mut head, &object, status)?;
-        } else {
-            encodable(mark >= ABSENT && (mark != TIMED_OUT || form >= RecordForm::TimedOut))?;
-            head.push(mark)?;
-            head.push(end.group)?;
-            head.push(end.object)?;
+            end if form <= RecordForm::Byte => {
+                let status = match end {
+                    FetchRecord::Absent(_) => ObjectStatus::DoesNotExist,
+                    FetchRecord::EndOfGroup(_) => ObjectStatus::EndOfGroup,
+                    FetchRecord::EndOfTrack(_) => ObjectStatus::EndOfTrack,
+                    _ => return Err(EncodeError::NotInVersion),
+                };
+                let (location, subgroup, priority, size) = (end.location(), Some(0), 127, 0);
+                let (timestamp, properties) = (None, None);
+                let object =
+                    FetchObject { location, subgroup, priority, timestamp, properties, size };
+                self.after_object = false;
+                self.push_object(&mut head, &object, status)?;
+            }
+            end => {
+                let mark = match end {
+                    FetchRecord::Absent(_) => ABSENT,
+                    FetchRecord::Unknown(_) => UNKNOWN,
+                    FetchRecord::TimedOut(_) if form >= RecordForm::TimedOut => TIMED_OUT,
+                    _ => return Err(EncodeError::NotInVersion),
+                };
+                let Location { group, object } = end.location();
+                for field in [mark, group, object] {
+                    head.push(field)?;
+                }
+            }
         }
         self.follow(record);
         Ok(head.bytes)

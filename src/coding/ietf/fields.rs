@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::draft::Draft;
 use super::message::MessageType;
+use super::token::TokenReference;
 use crate::coding::cursor::Cursor;
 use crate::coding::varint::Head;
 use crate::coding::writer::Writer;
@@ -167,6 +168,32 @@ impl<'a, 'b> Pairs<'a, 'b> {
         self.count += 1;
         Ok(())
     }
+
+    /// Writes a number, unless it is the default.
+    pub(super) fn number(&mut self, id: u64, value: u64) -> Written {
+        if value > 0 {
+            self.begin(id)?;
+            self.writer.varint(value)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn text(&mut self, id: u64, text: &Option<Box<str>>) -> Written {
+        if let Some(text) = text {
+            self.begin(id)?;
+            self.writer.string(text)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a pair for each token.
+    pub(super) fn tokens(&mut self, id: u64, tokens: &[TokenReference]) -> Written {
+        for token in tokens {
+            self.begin(id)?;
+            token.write(self.writer)?;
+        }
+        Ok(())
+    }
 }
 
 /// A variable-length integer.
@@ -196,18 +223,11 @@ impl Codec for Option<u64> {
 }
 
 /// A flag of one byte.
-impl Codec for bool {
-    fn read(cursor: &mut Cursor<'_>, _: MessageType, _: &Draft) -> Read<Self> {
-        match cursor.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(DecodeError::InvalidValue("end of track")),
-        }
-    }
-
-    fn write(&self, writer: &mut Writer<'_>, _: MessageType, _: &Draft) -> Written {
-        writer.u8((*self).into());
-        Ok(())
+pub(super) fn flag(byte: u8) -> Read<bool> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::InvalidValue("flag")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Location filters (*Subscription Filters*, from 19 on *Location Filters*).
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::draft::{Draft, FilterForm};
 use super::fields::{Location, Read, Written};
@@ -118,20 +118,17 @@ impl Filter {
             delta.ok_or(EncodeError::InvalidValue("filter"))
         };
         Ok(match self {
-            Self::Unfiltered => SmallVec::new(),
-            Self::NextObject => SmallVec::from_slice(&[0, 0]),
-            Self::NextGroup => SmallVec::from_slice(&[0]),
-            Self::GroupsBack(back) => SmallVec::from_slice(&[back]),
-            Self::From(start) => SmallVec::from_slice(&[start.group, start.object]),
+            Self::Unfiltered => smallvec![],
+            Self::NextObject => smallvec![0, 0],
+            Self::NextGroup => smallvec![0],
+            Self::GroupsBack(back) => smallvec![back],
+            Self::From(start) => smallvec![start.group, start.object],
             Self::Range { start, end_group } => {
-                SmallVec::from_slice(&[start.group, start.object, delta(start, end_group)?])
+                smallvec![start.group, start.object, delta(start, end_group)?]
             }
-            Self::RangeTo { start, end } => SmallVec::from_slice(&[
-                start.group,
-                start.object,
-                delta(start, end.group)?,
-                end.object,
-            ]),
+            Self::RangeTo { start, end } => {
+                smallvec![start.group, start.object, delta(start, end.group)?, end.object]
+            }
         })
     }
 

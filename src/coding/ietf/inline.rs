@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::draft::{Draft, ParameterForm};
-use super::fields::{GroupOrder, Location, Read, Written, flip};
+use super::fields::{GroupOrder, Location, Read, Written, flag, flip};
 use super::filter::Filter;
 use super::message::MessageType;
 use super::parameters::{
@@ -11,7 +11,7 @@ use super::parameters::{
 };
 use crate::coding::cursor::Cursor;
 use crate::coding::writer::Writer;
-use crate::coding_error::{DecodeError, EncodeError};
+use crate::coding_error::EncodeError;
 
 /// A field of a message, as the parameter that it became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,18 +88,10 @@ impl Parameters {
                 }
             }
             Largest => {
-                self.largest = match cursor.u8()? {
-                    0 => None,
-                    1 => Some(Location::read(cursor)?),
-                    _ => return Err(DecodeError::InvalidValue("content exists")),
-                }
+                let exists = flag(cursor.u8()?)?;
+                self.largest = exists.then(|| Location::read(cursor)).transpose()?;
             }
-            Forward => {
-                self.forward = match cursor.u8()? {
-                    flag @ 0..=1 => Some(flag == 1),
-                    _ => return Err(DecodeError::InvalidValue("forward")),
-                }
-            }
+            Forward => self.forward = Some(flag(cursor.u8()?)?),
             Priority => self.priority = Some(flip(cursor.u8()?)),
             Field::Filter => self.filter = Some(Filter::read(cursor, draft)?),
             Range => {

@@ -35,12 +35,6 @@ pub enum NamespaceRequest {
     Namespace(Path),
 }
 
-impl Default for NamespaceRequest {
-    fn default() -> Self {
-        Self::Id(0)
-    }
-}
-
 impl Codec for NamespaceRequest {
     fn read(cursor: &mut Cursor<'_>, kind: MessageType, draft: &Draft) -> Read<Self> {
         Ok(match kind.has_request_id(draft) {
@@ -60,7 +54,7 @@ impl Codec for NamespaceRequest {
 
 /// PUBLISH_NAMESPACE_CANCEL, up to 16: the subscriber does not want the announcement any more. Later it
 /// resets the stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishNamespaceCancel {
     /// The announcement.
     pub request: NamespaceRequest,

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::codes::INVALID_FILTER;
 use super::draft::{Draft, ParameterForm};
-use super::fields::{Codec, GroupOrder, Location, Pairs, Read, Written, flip};
+use super::fields::{Codec, GroupOrder, Location, Pairs, Read, Written, flag, flip};
 use super::filter::Filter;
 use super::inline;
 use super::message::MessageType;
@@ -323,13 +323,10 @@ impl Parameters {
         draft: &Draft,
     ) -> Written {
         let Some(row) = row.filter(|row| row.0 == AUTHORIZATION_TOKEN) else { return Ok(()) };
-        for token in &self.tokens {
-            if row.is_allowed(place, draft)? {
-                pairs.begin(row.0)?;
-                token.write(pairs.writer)?;
-            }
+        if self.tokens.is_empty() || !row.is_allowed(place, draft)? {
+            return Ok(());
         }
-        Ok(())
+        pairs.tokens(row.0, &self.tokens)
     }
 
     fn write_block(&self, writer: &mut Writer<'_>, place: Places, draft: &Draft) -> Written {
@@ -374,11 +371,8 @@ macro_rules! values {
 values! {
     u64: |cursor, _draft| cursor.varint(), |value, writer, _draft| Ok(writer.varint(*value)?);
     Duration: |cursor, _draft| cursor.millis(), |value, writer, _draft| Ok(writer.millis(*value)?);
-    bool: |cursor, draft| match read_byte(cursor, draft)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(DecodeError::InvalidValue("flag")),
-    }, |value, writer, draft| write_byte(writer, (*value).into(), draft);
+    bool: |cursor, draft| flag(read_byte(cursor, draft)?),
+        |value, writer, draft| write_byte(writer, (*value).into(), draft);
     // A priority.
     u8: |cursor, draft| read_byte(cursor, draft).map(flip),
         |value, writer, draft| write_byte(writer, flip(*value), draft);

@@ -9,8 +9,7 @@ use super::draft::{Draft, ParameterForm, PropertyForm};
 use super::fields::{Codec, GroupOrder, HeadWriter, Read, Written, encodable, flip};
 use super::message::MessageType;
 use super::token::MALFORMED_VALUE;
-use crate::coding::cursor::Cursor;
-use crate::coding::cursor::from_millis;
+use crate::coding::cursor::{Cursor, from_millis};
 use crate::coding::varint::{Form, Head};
 use crate::coding::writer::{Writer, to_millis};
 use crate::coding_error::{BoundsExceeded, DecodeError, EncodeError};
@@ -355,11 +354,15 @@ pub(super) struct ObjectProperties<'a> {
     pub(super) any: bool,
 }
 
-/// Reads the block of an object's properties: its length and the pairs.
+/// Reads the block of an object's properties, if it has one: its length and the pairs.
 pub(super) fn read_object<'a>(
     cursor: &mut Cursor<'a>,
+    has_block: bool,
     draft: &Draft,
 ) -> Result<ObjectProperties<'a>, DecodeError> {
+    if !has_block {
+        return Ok(ObjectProperties::default());
+    }
     let len = cursor.varint()?;
     if len > MAX_BLOCK as u64 {
         return Err(DecodeError::TooLong);

@@ -126,44 +126,19 @@ impl Setup {
 
     /// Returns the number of options written.
     fn write_options(&self, writer: &mut Writer<'_>, draft: &Draft) -> Result<u64, EncodeError> {
-        enum Entry<'a> {
-            Text(&'a Option<Box<str>>),
-            Integer(u64),
-            Tokens(&'a [TokenReference]),
-        }
-        use Entry::{Integer, Text, Tokens};
-        let credit = if draft.has_request_streams() { 0 } else { self.max_request_id };
-        let updates = if draft.update_limit { self.max_request_updates } else { 0 };
         let mut pairs = Pairs::new(writer, draft);
-        for (id, entry) in [
-            (PATH, Text(&self.path)),
-            (MAX_REQUEST_ID, Integer(credit)),
-            (AUTHORIZATION_TOKEN, Tokens(&self.tokens)),
-            (MAX_AUTH_TOKEN_CACHE_SIZE, Integer(self.max_token_cache)),
-            (AUTHORITY, Text(&self.authority)),
-            (IMPLEMENTATION, Text(&self.implementation)),
-            (MAX_REQUEST_UPDATES, Integer(updates)),
-            (SOLICIT, Integer(self.solicit.into())),
-        ] {
-            match entry {
-                // Absent, or the default.
-                Text(None) | Integer(0) => {}
-                Text(Some(text)) => {
-                    pairs.begin(id)?;
-                    pairs.writer.string(text)?;
-                }
-                Tokens(tokens) => {
-                    for token in tokens {
-                        pairs.begin(id)?;
-                        token.write(pairs.writer)?;
-                    }
-                }
-                Integer(value) => {
-                    pairs.begin(id)?;
-                    pairs.writer.varint(value)?;
-                }
-            }
+        pairs.text(PATH, &self.path)?;
+        if !draft.has_request_streams() {
+            pairs.number(MAX_REQUEST_ID, self.max_request_id)?;
         }
+        pairs.tokens(AUTHORIZATION_TOKEN, &self.tokens)?;
+        pairs.number(MAX_AUTH_TOKEN_CACHE_SIZE, self.max_token_cache)?;
+        pairs.text(AUTHORITY, &self.authority)?;
+        pairs.text(IMPLEMENTATION, &self.implementation)?;
+        if draft.update_limit {
+            pairs.number(MAX_REQUEST_UPDATES, self.max_request_updates)?;
+        }
+        pairs.number(SOLICIT, self.solicit.into())?;
         Ok(pairs.count)
     }
 }

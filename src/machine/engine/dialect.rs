@@ -20,7 +20,7 @@ use crate::machine::source::{Source, Token};
 use crate::path::Path;
 use crate::properties::Properties;
 use crate::slab::Key;
-use crate::subscription::TrackInfo;
+use crate::subscription::{Subscription, TrackInfo};
 use crate::time::{Instant, Timestamp};
 
 /// The result of reading from a stream once.
@@ -44,7 +44,7 @@ impl Progress {
 /// methods with a body belong to features that only one of them has: aliases that publishers choose,
 /// answers to FETCH, reports of the network path, and track queries.
 pub(crate) trait Dialect:
-    GroupDialect + PublishDialect + FetchDialect + RangeDialect
+    GroupDialect + SubscribeDialect + PublishDialect + FetchDialect + RangeDialect
 {
     // ---- set-up ------------------------------------------------------------------------------
 
@@ -84,14 +84,6 @@ pub(crate) trait Dialect:
     /// Whether nothing of a request of ours was sent yet.
     fn is_unsent(&self, core: &Core, key: Key) -> bool;
 
-    /// A subscription of ours is over: ends its requests.
-    fn release_subscription(
-        &mut self,
-        core: &mut Core,
-        subscription: &OutgoingSubscription,
-        result: Result<(), &Error>,
-    );
-
     /// Resets and stops a request. Its key is free afterwards.
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error);
 
@@ -119,6 +111,29 @@ pub(crate) trait GroupDialect {
     fn ends_track(&self, _error: &Error) -> bool {
         false
     }
+}
+
+/// The part of a [`Dialect`] that subscribes to tracks of the peer.
+pub(crate) trait SubscribeDialect {
+    /// Sends SUBSCRIBE for a track.
+    fn subscribe(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        names: (Path, Box<str>),
+        want: Subscription,
+    ) -> Result<(), Error>;
+
+    /// Tells the publisher what changed about a subscription.
+    fn update_subscribe(&mut self, core: &mut Core, subscription: Key, want: Subscription);
+
+    /// A subscription of ours is over: ends its requests.
+    fn release_subscription(
+        &mut self,
+        core: &mut Core,
+        subscription: &OutgoingSubscription,
+        result: Result<(), &Error>,
+    );
 }
 
 /// The part of a [`Dialect`] that serves subscriptions of the peer.

@@ -33,7 +33,7 @@ mod timers;
 
 pub(crate) use self::core::{ControlStream, Core, SessionState};
 pub(crate) use dialect::{
-    Dialect, FetchDialect, GroupDialect, Progress, PublishDialect, RangeDialect,
+    Dialect, FetchDialect, GroupDialect, Progress, PublishDialect, RangeDialect, SubscribeDialect,
 };
 pub(crate) use fetches::{AnswerStream, FetchId, IncomingFetch, OutgoingFetch, RangeAnswer};
 pub(crate) use incoming_subscriptions::IncomingSubscription;

@@ -249,6 +249,14 @@ impl RecvStreams {
         Some(key)
     }
 
+    /// The type of the stream is known: it is read as such from now on.
+    pub(crate) fn sort(&mut self, key: Key, state: StreamState) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.state = state;
+            self.queue(key);
+        }
+    }
+
     /// Makes the stream be read again.
     pub(crate) fn queue(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else { return };

@@ -1,5 +1,6 @@
-//! How our subscriptions to the peer's tracks end. How they begin differs between dialects.
+//! Our subscriptions to the peer's tracks: their beginning, their changes and their end.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::core::Core;
@@ -10,7 +11,39 @@ use super::timers::Timer;
 use crate::error::Error;
 use crate::machine::event::{Event, GroupKey};
 use crate::machine::source::Token;
+use crate::path::Path;
 use crate::slab::Key;
+use crate::subscription::Subscription;
+
+/// The application asks for a track. A failure is reported like any other end of a subscription.
+pub(crate) fn begin(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    token: Token,
+    names: (Path, Box<str>),
+    want: Subscription,
+) {
+    let admitted = core.admit_subscription(token);
+    if let Err(error) = admitted.and_then(|()| dialect.subscribe(core, token, names, want)) {
+        core.reject_subscription(token, error);
+    }
+}
+
+/// The application changes the options of a subscription.
+pub(crate) fn update(
+    dialect: &mut impl Dialect,
+    core: &mut Core,
+    token: Token,
+    want: Subscription,
+) {
+    let Some(key) = core.outgoing.by_token(token) else { return };
+    let Some(subscription) = core.outgoing.get_mut(key) else { return };
+    // The priority also orders how the groups that arrive are read.
+    subscription.priority = want.priority;
+    if subscription.result.is_none() {
+        dialect.update_subscribe(core, key, want);
+    }
+}
 
 /// The application does not want a subscription, or a track query, any more.
 pub(crate) fn unsubscribe(dialect: &mut impl Dialect, core: &mut Core, token: Token) {

@@ -7,6 +7,8 @@
 
 use alloc::boxed::Box;
 
+use bytes::BytesMut;
+
 use super::new_requests::{check_reserved, names_of};
 use super::roles::Role;
 use super::session::{Fault, INVALID_REQUEST_ID, Ietf, Read, TOO_MANY_REQUESTS, fault, fault_as};
@@ -41,6 +43,11 @@ impl Ietf {
             return self.open_stream(core, role, make);
         }
         let message = self.authorized(make(self.ids.ours))?;
+        let may_open = self.may_open();
+        if !may_open {
+            // A message that can't be encoded fails now, not when its turn comes.
+            message.encode(&mut BytesMut::new(), self.draft)?;
+        }
         let key = match self.control {
             Some(control) => core.requests.open_within(control),
             // The client has not opened the control stream yet. It has not granted ids either, so
@@ -48,17 +55,10 @@ impl Ietf {
             None => core.requests.open_unbound(),
         };
         self.set_role(key, role);
-        // The id is a placeholder if the request must wait: it gets its id when it is sent.
-        if self.may_open() {
+        if may_open {
             return self.send_request(core, key, message);
         }
-        // A message that can't be encoded fails now, not when its turn comes.
-        let mut trial = bytes::BytesMut::new();
-        if let Err(error) = message.encode(&mut trial, self.draft) {
-            core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
-            *self.role(key) = Role::New;
-            return Err(error);
-        }
+        // Its id is a placeholder. It gets one when it is sent.
         self.ids.block(key, message);
         Ok(key)
     }
@@ -294,7 +294,7 @@ impl Ietf {
             return;
         }
         let code = self.draft.request_code(error);
-        let reply = |code| RequestError { id: Some(id), code, ..RequestError::default() };
+        let refusal = RequestError { id: Some(id), code, ..RequestError::default() };
         let namespaces = self.draft.namespaces;
         let named = |path: &Path, last| match namespaces > last {
             true => NamespaceRequest::Id(id),
@@ -316,7 +316,7 @@ impl Ietf {
                 Message::UnsubscribeNamespace(named(&it.prefix, NamespaceForm::Prefix))
             }
             Role::New | Role::IncomingSubscription(_) | Role::IncomingQuery => {
-                Message::RequestError(reply(code))
+                Message::RequestError(refusal)
             }
             // These are over for the peer, or have a stream of their own.
             Role::Done | Role::Control | Role::Published(_) | Role::AnnounceResponse(_) => return,

@@ -45,11 +45,10 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::command::Command;
-use super::config::Config;
-use super::engine::{Core, Dialect, OutgoingSubscription, Progress, goaway};
+use super::engine::{Core, Dialect, Progress, goaway};
 use super::event::Event;
 use super::source::Source;
-use crate::coding::ietf::{Draft, Goaway, GoawayForm, Message, Setup};
+use crate::coding::ietf::{Goaway, GoawayForm, Message, Setup};
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
 use crate::path::Path;
@@ -59,25 +58,6 @@ use crate::time::Instant;
 use roles::Role;
 pub(super) use session::Ietf;
 use session::{Read, close_on_fault};
-
-/// Starts a session of moq-transport: sends what the draft sends first.
-pub(super) fn start(mut config: Config, draft: &'static Draft, core: &mut Core) -> Ietf {
-    let mut ietf = Ietf::new(&mut config, draft);
-    ietf.start(core, config);
-    ietf
-}
-
-/// Goes on with a session whose set-up, on this request, agreed on a draft among versions of moq-lite.
-pub(super) fn resume(
-    mut config: Config,
-    draft: &'static Draft,
-    core: &mut Core,
-    control: Key,
-) -> Ietf {
-    let mut ietf = Ietf::new(&mut config, draft);
-    ietf.resume(core, control);
-    ietf
-}
 
 /// The peer must read our answers while it asks: each message has one, and a stream may carry any
 /// number of messages. This many times [`request_buffer`](crate::Limits::request_buffer) may wait before
@@ -140,12 +120,6 @@ impl Dialect for Ietf {
                 self.on_announcements_ready(core, request.into())
             }
             Command::Refuse { request, error } => self.refused(core, request.into(), &error),
-            Command::Subscribe { subscription, broadcast, track, want } => {
-                self.subscribe(core, subscription, broadcast, track, &want);
-            }
-            Command::UpdateSubscribe { subscription, want } => {
-                self.update_subscribe(core, subscription, &want);
-            }
             other => unreachable!("{other:?} is the same in all dialects"),
         }
     }
@@ -186,15 +160,6 @@ impl Dialect for Ietf {
     fn is_unsent(&self, core: &Core, key: Key) -> bool {
         // It waits for stream credit, or for the peer to grant ids.
         core.requests.is_unopened(key) || self.ids.is_blocked(key)
-    }
-
-    fn release_subscription(
-        &mut self,
-        core: &mut Core,
-        sub: &OutgoingSubscription,
-        result: Result<(), &Error>,
-    ) {
-        self.end_outgoing(core, sub, result);
     }
 
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {

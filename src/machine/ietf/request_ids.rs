@@ -22,7 +22,7 @@ pub(super) struct RequestIds {
     /// The same the other way round, with the type of a request of the peer: it determines that of the
     /// answer on 14.
     pub(super) by_key: BTreeMap<Key, (u64, MessageType)>,
-    /// Our next id.
+    /// Our next id. Those of the client are even.
     pub(super) ours: u64,
     /// Our ids must be below this (MAX_REQUEST_ID of the peer; 0 until it arrived).
     pub(super) limit: u64,
@@ -34,14 +34,11 @@ pub(super) struct RequestIds {
     pub(super) granted: u64,
     /// By how much the grant is raised at a time.
     pub(super) window: u64,
-    /// 0 if our ids are even.
-    pub(super) parity: u64,
     /// Requests of ours that wait for the peer to grant more ids, with their message, in the order
     /// in which they were made.
     pub(super) blocked: BTreeMap<u64, (Key, Message)>,
     /// The position of each blocked request in that order.
     pub(super) turns: BTreeMap<Key, u64>,
-    pub(super) last_turn: u64,
 }
 
 /// How many ids are remembered in `ahead`. It bounds what a peer can cause that leaves gaps.
@@ -51,11 +48,10 @@ impl RequestIds {
     /// `limits.requests` bounds the requests that run at the same time, so that it is the window of
     /// ids as well.
     pub(super) fn new(side: Side, limits: &Limits) -> Self {
-        let parity = if side == Side::Client { 0 } else { 1 };
+        let (ours, next_incoming) = if side == Side::Client { (0, 1) } else { (1, 0) };
         // Ids go in steps of two.
         let window = (limits.requests as u64).saturating_mul(2).clamp(2, 1 << 32);
-        let (ours, next_incoming, granted) = (parity, 1 - parity, window);
-        Self { ours, next_incoming, granted, window, parity, ..Self::default() }
+        Self { ours, next_incoming, granted: window, window, ..Self::default() }
     }
 
     /// The id of a request.
@@ -120,7 +116,7 @@ impl RequestIds {
     /// Whether the peer may still use this id for a request.
     pub(super) fn may_come(&self, id: u64) -> bool {
         // No message could name a larger one, nor the one after it.
-        let is_theirs = id % 2 != self.parity && id < varint::MAX - 1;
+        let is_theirs = id % 2 != self.ours % 2 && id < varint::MAX - 1;
         is_theirs && id >= self.next_incoming && !self.ahead.contains(&id)
     }
 
@@ -156,9 +152,9 @@ impl RequestIds {
 
     /// Lets a request wait for an id. Its message gets the id when it goes out.
     pub(super) fn block(&mut self, key: Key, message: Message) {
-        self.last_turn += 1;
-        self.turns.insert(key, self.last_turn);
-        self.blocked.insert(self.last_turn, (key, message));
+        let turn = self.blocked.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.turns.insert(key, turn);
+        self.blocked.insert(turn, (key, message));
     }
 
     /// The request that waits longest for an id.
@@ -171,5 +167,5 @@ impl RequestIds {
 
 census! { RequestIds {
     counts: by_id, by_key, blocked, turns;
-    plain: ours, limit, next_incoming, ahead, granted, window, parity, last_turn;
+    plain: ours, limit, next_incoming, ahead, granted, window;
 } }

@@ -350,21 +350,16 @@ pub(super) fn close_on_fault(core: &mut Core, read: Read) -> Progress {
     })
 }
 
-/// Takes the next message off the front of a stream. FIN inside of a message is malformed.
+/// Takes the next message off the front of a stream.
 pub(super) fn read_message(
     recv: &mut RecvBuffer,
     draft: &Draft,
     limits: &Limits,
 ) -> Result<Option<(MessageType, Bytes)>, DecodeError> {
     let mut front = [0; 16];
-    match frame_message(recv.peek(&mut front), draft, limits.message_bytes)? {
-        Some(framed) if recv.len() >= framed.head + framed.body => {
-            recv.skip(framed.head);
-            Ok(Some((framed.kind, recv.take(framed.body))))
-        }
-        _ if recv.has_fin() && recv.len() > 0 => Err(DecodeError::Truncated),
-        _ => Ok(None),
-    }
+    let framed = frame_message(recv.peek(&mut front), draft, limits.message_bytes)?;
+    let body = recv.take_message(framed.map(|it| (it.head, it.body)))?;
+    Ok(framed.zip(body).map(|(framed, body)| (framed.kind, body)))
 }
 
 census! { Ietf {

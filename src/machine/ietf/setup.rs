@@ -11,7 +11,7 @@ use core::mem;
 use super::roles::Role;
 use super::session::{Ietf, close_on_fault};
 use crate::coding::ietf::{
-    INVALID_AUTHORITY, INVALID_PATH, MALFORMED_AUTHORITY, MALFORMED_PATH, Message, Setup,
+    Draft, INVALID_AUTHORITY, INVALID_PATH, MALFORMED_AUTHORITY, MALFORMED_PATH, Message, Setup,
     SetupForm, TokenReference, UNKNOWN_AUTH_TOKEN_ALIAS,
 };
 use crate::error::Error;
@@ -23,12 +23,17 @@ use crate::slab::Key;
 use crate::stream::Side;
 
 impl Ietf {
-    /// Starts the session. The first message depends on the draft. A server whose application
+    /// Starts a session. The first message depends on the draft. A server whose application
     /// decides on the peer sends nothing yet.
-    pub(super) fn start(&mut self, core: &mut Core, config: Config) {
+    pub(in crate::machine) fn start(
+        mut config: Config,
+        draft: &'static Draft,
+        core: &mut Core,
+    ) -> Self {
+        let mut ietf = Self::new(&mut config, draft);
         core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
         // Up to 16 the control stream, which is a request here, carries the set-up.
-        core.sets_up_on_request = !self.draft.has_request_streams();
+        core.sets_up_on_request = !draft.has_request_streams();
         let is_client = config.side == Side::Client;
         // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
         let path = is_client && !config.path.is_root();
@@ -38,27 +43,33 @@ impl Ietf {
             authority: authority.then_some(config.authority),
             ..Setup::default()
         };
-        if !self.draft.has_request_streams() && is_client {
+        if !draft.has_request_streams() && is_client {
             let key = core.requests.open();
-            self.control = Some(key);
-            self.set_role(key, Role::Control);
-            let setup = self.setup(setup);
-            self.write(core, key, &setup);
+            ietf.control = Some(key);
+            ietf.set_role(key, Role::Control);
+            ietf.write(core, key, &ietf.setup(setup));
         } else if !core.awaits_accept {
-            self.begin(core, setup);
+            ietf.begin(core, setup);
         }
+        ietf
     }
 
-    /// Goes on after the messages of the set-up, of which that of the peer is still to be read. A client has not said yet
-    /// how many requests it grants.
-    pub(super) fn resume(&mut self, core: &mut Core, control: Key) {
-        self.control = Some(control);
-        self.set_role(control, Role::Control);
-        if self.side == Side::Client {
-            let max = self.ids.granted;
-            self.write(core, control, &Message::MaxRequestId(max));
+    /// Goes on with a session whose set-up, on this request, agreed on a draft among versions of moq-lite. The set-up of
+    /// the peer is still to be read, and a client has not said yet how many requests it grants.
+    pub(in crate::machine) fn resume(
+        mut config: Config,
+        draft: &'static Draft,
+        core: &mut Core,
+        control: Key,
+    ) -> Self {
+        let mut ietf = Self::new(&mut config, draft);
+        ietf.control = Some(control);
+        ietf.set_role(control, Role::Control);
+        if ietf.side == Side::Client {
+            ietf.write(core, control, &Message::MaxRequestId(ietf.ids.granted));
         }
         core.requests.queue_read(control);
+        ietf
     }
 
     /// Sends SETUP on a control stream of our own (17 and later). That stream is never finished

@@ -14,7 +14,7 @@ use crate::coding::ietf::{
 };
 use crate::error::Error;
 use crate::machine::engine::{
-    Core, Dialect, GroupDialect, OutgoingSubscription, Progress, subscribing,
+    Core, Dialect, GroupDialect, OutgoingSubscription, Progress, SubscribeDialect, subscribing,
 };
 use crate::machine::event::{Event, FramePosition, Subgroup};
 use crate::machine::layout::FrameStart;
@@ -54,28 +54,24 @@ pub(super) fn parameters_of(want: &Subscription, filters: bool) -> Parameters {
     }
 }
 
-impl Ietf {
+impl SubscribeDialect for Ietf {
     /// Sends SUBSCRIBE; or resumes the offer of the peer for this track, if the application
     /// accepted one.
-    pub(super) fn subscribe(
+    fn subscribe(
         &mut self,
         core: &mut Core,
         token: Token,
-        broadcast: Path,
-        track: Box<str>,
-        want: &Subscription,
-    ) {
-        if let Err(error) = core.admit_subscription(token) {
-            return core.reject_subscription(token, error);
-        }
-        let name = (broadcast, track);
+        names: (Path, Box<str>),
+        want: Subscription,
+    ) -> Result<(), Error> {
         // An accepted offer serves the subscription: a SUBSCRIBE beside it would bring every group twice.
-        let offer = self.offers.by_name.get(&name).copied();
+        let offer = self.offers.by_name.get(&names).copied();
         if let Some(offer) = offer.filter(|offer| !self.offers.is_open(*offer)) {
-            return self.subscribe_to_offer(core, token, offer, want);
+            self.subscribe_to_offer(core, token, offer, &want);
+            return Ok(());
         }
-        let (namespace, track) = name.clone();
-        let mut parameters = parameters_of(want, !self.is_early_moq_lite());
+        let (namespace, track) = names.clone();
+        let mut parameters = parameters_of(&want, !self.is_early_moq_lite());
         if self.draft.parameters == ParameterForm::Inline {
             // SUBSCRIBE of 14 always has a filter. With this one the deployed publishers begin with the latest
             // group.
@@ -84,26 +80,19 @@ impl Ietf {
         let parameters = parameters.for_message(MessageType::Subscribe, self.draft);
         let request = self.open(core, Role::Done, |id| {
             Message::Subscribe(Subscribe { id, namespace, track, parameters })
-        });
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return core.reject_subscription(token, error.into()),
-        };
+        })?;
         let sub = OutgoingSubscription::new(token, request, want.priority);
-        let names = Some(Box::new(name));
+        let names = Some(Box::new(names));
         let sub = core.outgoing.insert(OutgoingSubscription { names, ..sub });
         self.set_role(request, Role::OutgoingSubscription(sub));
+        Ok(())
     }
 
-    /// Changes the priority of groups that arrive. REQUEST_UPDATE asks only for a new group, of a publisher that allows
-    /// it (9.20.19): one deployed publisher ends the subscription on it, another one never answers.
-    pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: &Subscription) {
-        let Some(key) = core.outgoing.by_token(token) else { return };
-        let Some(sub) = core.outgoing.get_mut(key) else { return };
-        // The priority orders how we read the groups that arrive.
-        sub.priority = want.priority;
-        let is_allowed =
-            sub.result.is_none() && sub.info.as_ref().is_some_and(|it| it.dynamic_groups);
+    /// REQUEST_UPDATE asks only for a new group, of a publisher that allows it (9.20.19): one deployed publisher ends the
+    /// subscription on it, another one never answers.
+    fn update_subscribe(&mut self, core: &mut Core, sub: Key, want: Subscription) {
+        let Some(sub) = core.outgoing.get(sub) else { return };
+        let is_allowed = sub.info.as_ref().is_some_and(|it| it.dynamic_groups);
         let (request, new_group) = (sub.request, want.new_group.filter(|_| is_allowed));
         if new_group.is_some() {
             self.update(core, request, Parameters { new_group, ..Parameters::default() });
@@ -112,7 +101,7 @@ impl Ietf {
 
     /// A subscription of ours is over. Its alias is retired, so that groups that still arrive are
     /// not waited for. An offer stays, and may be subscribed again.
-    pub(super) fn end_outgoing(
+    fn release_subscription(
         &mut self,
         core: &mut Core,
         sub: &OutgoingSubscription,
@@ -130,7 +119,9 @@ impl Ietf {
             _ => {}
         }
     }
+}
 
+impl Ietf {
     /// The publisher named the alias by which groups refer to the subscription, and the track
     /// properties, and perhaps its largest object. Groups that arrived before are read now.
     pub(super) fn begin_subscription(

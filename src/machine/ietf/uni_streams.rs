@@ -32,13 +32,9 @@ impl Ietf {
         match UniStream::read(stream.recv.peek(&mut front), self.draft) {
             Ok(None) if stream.recv.has_fin() => drop(core.recv_streams.remove(key)),
             Ok(None) => {}
-            Ok(Some((UniStream::Setup, _))) => {
-                stream.state = StreamState::Control;
-                core.recv_streams.queue(key);
-            }
+            Ok(Some((UniStream::Setup, _))) => core.recv_streams.sort(key, StreamState::Control),
             Ok(Some((UniStream::Subgroup(_), _))) => {
-                stream.state = StreamState::Header;
-                core.recv_streams.queue(key);
+                core.recv_streams.sort(key, StreamState::Header);
             }
             Ok(Some((UniStream::Fetch { request }, len))) => {
                 self.read_fetch_header(core, key, request, len);

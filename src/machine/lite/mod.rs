@@ -32,8 +32,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::command::Command;
-use super::config::Config;
-use super::engine::{Core, Dialect, OutgoingSubscription, Progress, goaway};
+use super::engine::{Core, Dialect, Progress, goaway};
 use super::source::{Source, Token};
 use crate::coding::lite::{BiStream, Goaway, Setup};
 use crate::error::Error;
@@ -44,13 +43,6 @@ use crate::time::Instant;
 
 use roles::Role;
 pub(super) use session::Lite;
-
-/// Starts a session of moq-lite: sends what the version sends first.
-pub(super) fn start(config: Config, core: &mut Core) -> Lite {
-    let mut lite = Lite::new(&config);
-    lite.start(core, config);
-    lite
-}
 
 impl Dialect for Lite {
     fn accept(&mut self, core: &mut Core, hop: Hop, interests: Vec<Path>) {
@@ -119,12 +111,6 @@ impl Dialect for Lite {
             Command::StartSubscribe { request, group } => {
                 self.start_subscribe(core, request.into(), group);
             }
-            Command::Subscribe { subscription, broadcast, track, want } => {
-                self.subscribe(core, subscription, broadcast, track, want);
-            }
-            Command::UpdateSubscribe { subscription, want } => {
-                self.update_subscribe(core, subscription, want);
-            }
             Command::Unprobe => self.unprobe(core),
             // moq-lite offers no tracks, so that there is none to accept. Its requests have no tokens.
             Command::AcceptOffer { .. } | Command::SetTokens { .. } => {}
@@ -169,21 +155,6 @@ impl Dialect for Lite {
 
     fn is_unsent(&self, core: &Core, key: Key) -> bool {
         core.requests.is_unopened(key)
-    }
-
-    fn release_subscription(
-        &mut self,
-        core: &mut Core,
-        sub: &OutgoingSubscription,
-        result: Result<(), &Error>,
-    ) {
-        if let Some(query) = sub.query {
-            // The answer of an open track query is of no use any more.
-            self.cancel(core, query, result.err().unwrap_or(&Error::Cancelled));
-        }
-        // FIN unsubscribes gracefully, and confirms an end (4.3). After a failure the request is cancelled
-        // already, and this does nothing.
-        self.finish(core, sub.request);
     }
 
     fn cancel(&mut self, core: &mut Core, key: Key, error: &Error) {

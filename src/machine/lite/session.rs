@@ -169,7 +169,7 @@ impl Lite {
     }
 }
 
-/// Takes the next message off the front of a stream. FIN inside of a message is malformed.
+/// Takes the next message off the front of a stream.
 pub(super) fn read_message(
     recv: &mut RecvBuffer,
     version: Version,
@@ -178,14 +178,8 @@ pub(super) fn read_message(
 ) -> Result<Option<(Option<u64>, Bytes)>, DecodeError> {
     let mut front = [0; HEAD_BYTES];
     let framed = frame_message(recv.peek(&mut front), version, typed, limit)?;
-    match framed {
-        Some(framed) if recv.len() >= framed.head + framed.body => {
-            recv.skip(framed.head);
-            Ok(Some((framed.kind, recv.take(framed.body))))
-        }
-        _ if recv.has_fin() && recv.len() > 0 => Err(DecodeError::Truncated),
-        _ => Ok(None),
-    }
+    let body = recv.take_message(framed.as_ref().map(|it| (it.head, it.body)))?;
+    Ok(framed.zip(body).map(|(framed, body)| (framed.kind, body)))
 }
 
 census! { Lite {

@@ -29,24 +29,25 @@ use crate::stream::Side;
 use crate::version::Version;
 
 impl Lite {
-    /// Starts the session. The first message depends on the version. A server whose application
+    /// Starts a session. The first message depends on the version. A server whose application
     /// decides on the peer sends nothing yet.
-    pub(super) fn start(&mut self, core: &mut Core, config: Config) {
+    pub(in crate::machine) fn start(config: Config, core: &mut Core) -> Self {
+        let mut lite = Self::new(&config);
         // On 01 and 02 the client's first bidirectional stream carries the versions.
-        core.sets_up_on_request = self.features.version_setup;
-        if self.features.version_setup {
-            self.begin_version_setup(core);
-        } else if self.features.setup {
+        core.sets_up_on_request = lite.features.version_setup;
+        if lite.features.version_setup {
+            lite.begin_version_setup(core);
+        } else if lite.features.setup {
             core.timers.set(core.now + core.limits.handshake_timeout, Timer::Handshake);
         } else {
-            self.set_up(core, Setup::default());
+            lite.set_up(core, Setup::default());
         }
         if core.awaits_accept {
-            return;
+            return lite;
         }
-        if self.agreed.is_mixed() {
+        if lite.agreed.is_mixed() {
             // 01 and 02 encode an announce request alike, so that it can wait as it is; the other dialect has none.
-            self.interests = config.interests;
+            lite.interests = config.interests;
         } else {
             let is_client = config.side == Side::Client;
             // Path, Role and Cost come from the client alone (7.3.2 to 7.3.4): the server knows who
@@ -56,11 +57,12 @@ impl Lite {
             let setup = Setup {
                 path: path.then(|| format!("/{}", config.path).into()),
                 role: (is_client && role != 0).then_some(role),
-                cost: self.cost.filter(|_| is_client),
+                cost: lite.cost.filter(|_| is_client),
                 ..Setup::default()
             };
-            self.begin(core, setup, config.interests);
+            lite.begin(core, setup, config.interests);
         }
+        lite
     }
 
     /// Sends our SETUP, and an announce request for each prefix of interest. None of this waits for

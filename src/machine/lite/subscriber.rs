@@ -15,26 +15,24 @@ use crate::coding::lite::{
     BiStream, DatagramHead, Subscribe, SubscribeResponse, SubscribeUpdate, decode_track_info,
 };
 use crate::error::Error;
-use crate::machine::engine::{Core, Dialect, OutgoingSubscription, Progress, subscribing};
+use crate::machine::engine::{
+    Core, Dialect, OutgoingSubscription, Progress, SubscribeDialect, subscribing,
+};
 use crate::machine::event::Event;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 use crate::subscription::{Subscription, TrackInfo};
 
-impl Lite {
+impl SubscribeDialect for Lite {
     /// Sends SUBSCRIBE, and TRACK unless the same token already asked.
-    pub(super) fn subscribe(
+    fn subscribe(
         &mut self,
         core: &mut Core,
         token: Token,
-        broadcast: Path,
-        track: Box<str>,
+        (broadcast, track): (Path, Box<str>),
         want: Subscription,
-    ) {
-        if let Err(error) = core.admit_subscription(token) {
-            return core.reject_subscription(token, error);
-        }
+    ) -> Result<(), Error> {
         // A track query of the same token that is still open becomes that of the subscription.
         let query = match self.queries.remove(&token) {
             None if self.features.track => {
@@ -56,7 +54,7 @@ impl Lite {
                 if let Some(query) = query {
                     core.requests.cancel(query, &Error::Cancelled, &mut core.actions);
                 }
-                return core.reject_subscription(token, error.into());
+                return Err(error.into());
             }
         };
         // Subscribe ids are never used again in a session (7.9). A SUBSCRIBE that was not written
@@ -72,24 +70,38 @@ impl Lite {
         if let Some(query) = query {
             self.set_role(query, Role::SubscriptionQuery(sub));
         }
+        Ok(())
     }
 
     /// Sends SUBSCRIBE_UPDATE (5.1.2). Not up to 04: `moq-lite` 0.16 can't decode it and ends the
     /// subscription.
-    pub(super) fn update_subscribe(&mut self, core: &mut Core, token: Token, want: Subscription) {
-        let Some(key) = core.outgoing.by_token(token) else { return };
-        let Some(sub) = core.outgoing.get_mut(key) else { return };
-        // The priority also orders how we read the groups that arrive.
-        sub.priority = want.priority;
-        if sub.result.is_some() || !self.features.subscribe_end {
+    fn update_subscribe(&mut self, core: &mut Core, sub: Key, want: Subscription) {
+        let Some(sub) = core.outgoing.get(sub).filter(|_| self.features.subscribe_end) else {
             return;
-        }
+        };
         let (request, message) =
             (sub.request, SubscribeUpdate { want, frame_start: 0, frame_end: None });
         // Durations are clamped when they are encoded, and larger numbers can't be set.
         let _ = self.write(core, request, |out, version| message.encode(out, version));
     }
 
+    fn release_subscription(
+        &mut self,
+        core: &mut Core,
+        sub: &OutgoingSubscription,
+        result: Result<(), &Error>,
+    ) {
+        if let Some(query) = sub.query {
+            // The answer of an open track query is of no use any more.
+            self.cancel(core, query, result.err().unwrap_or(&Error::Cancelled));
+        }
+        // FIN unsubscribes gracefully, and confirms an end (4.3). After a failure the request is cancelled
+        // already, and this does nothing.
+        self.finish(core, sub.request);
+    }
+}
+
+impl Lite {
     // ---- answers -----------------------------------------------------------------------------
 
     /// Reads an answer. One that breaks a rule fails this subscription and nothing else.

@@ -30,8 +30,7 @@ impl Lite {
             // An unknown type is stopped, and the session lives (7.2).
             match UniStream::from_u64(kind, self.version) {
                 Some(UniStream::Group) => {
-                    stream.state = StreamState::Header;
-                    core.recv_streams.queue(key);
+                    core.recv_streams.sort(key, StreamState::Header);
                     return Progress::More;
                 }
                 Some(UniStream::Setup) => stream.state = StreamState::Control,

@@ -456,7 +456,8 @@ fn an_announcement_of_a_path_that_was_refused_is_no_echo() {
                     (true, Moqt14 | Moqt15 | Moqt16) => {
                         let cancel = PublishNamespaceCancel {
                             request: NamespaceRequest::Id(id),
-                            ..Default::default()
+                            code: 0,
+                            reason: "".into(),
                         };
                         talk.send(stream, &Message::PublishNamespaceCancel(cancel));
                     }
