@@ -13,7 +13,7 @@ use smoq::machine::{Command, Config, Event, Machine, Token};
 use smoq::sim::{Bare, Endpoint, Link, Shelf};
 use smoq::stream::Side;
 use smoq::{
-    Driver, Error, GroupConsumer, GroupRequest, Instant, Path, Server, Subscription, Track,
+    Driver, Error, GroupConsumer, GroupRequest, Instant, Limits, Path, Server, Subscription, Track,
     TrackConsumer, TrackProducer, Version, Versions,
 };
 
@@ -461,4 +461,26 @@ fn a_subscriber_waits_no_longer_than_it_said() {
         let seen = [&seen[..], &[mark, "7.0", "7.1"]].concat();
         assert_eq!(records(&client, id, GroupOrder::Ascending), seen, "{down}");
     }
+}
+
+/// An upstream that does not answer is waited for once, and not for each group of the range.
+#[test]
+fn a_silent_publisher_is_asked_for_one_group_of_a_range() {
+    let down = Version::Moqt22;
+    let versions = [Version::Lite06, Version::Lite06];
+    let (mut chain, origin) = Chain::to_origin(versions, &Link::wide(3), video());
+    write(&mut chain, 0..7);
+    let seen = origin.consume().broadcast("live").expect("the broadcast was announced");
+    let _reader = seen.subscribe_track("video", Subscription::default().start(7)).unwrap();
+    chain.advance(200);
+    write(&mut chain, 7..8);
+    chain.advance(200);
+    let mut client = RawClient::new(Server::new().with_origin(&chain.relay), down);
+    client.now = Instant::ZERO + Duration::from_millis(900);
+    let (start, end) = (Location::new(3, 0), Location::new(7, 1));
+    let (id, _) = client.fetch_range(["live", "video"], start, end, Parameters::default());
+    assert_eq!(records(&client, id, GroupOrder::Ascending), [""; 0]);
+    client.now = client.now + Limits::default().answer_timeout + Duration::from_secs(1);
+    client.run();
+    assert_eq!(records(&client, id, GroupOrder::Ascending), ["?6", "7.0", "7.1"]);
 }

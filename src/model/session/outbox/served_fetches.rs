@@ -288,9 +288,13 @@ impl ServedFetch {
         if !self.may_get(sequence) {
             return Poll::Ready(None);
         }
-        let found = ready!(self.track.poll_fetch(Some(&self.waker), sequence, self.priority)).ok();
-        self.misses += u8::from(found.is_none());
-        Poll::Ready(found)
+        match ready!(self.track.poll_fetch(Some(&self.waker), sequence, self.priority)) {
+            Ok(group) => return Poll::Ready(Some(group)),
+            Err(Error::NotFound | Error::Old) => self.misses += 1,
+            // So it would be with the others: an upstream that does not answer is not waited for eight times.
+            Err(_) => self.misses = MAX_MISSES,
+        }
+        Poll::Ready(None)
     }
 }
 
