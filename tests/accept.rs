@@ -185,6 +185,24 @@ fn a_refused_client_gets_the_reason() {
     });
 }
 
+/// D22-9-1-1-MUST-305, D22-9-1-2-MUST-312: the client's request has both. moq-lite has no such rule.
+#[test]
+fn a_client_on_webtransport_sends_no_path() {
+    on_every_version(|version, link| {
+        let server = Server::new().with_web_transport(true);
+        for (client, error) in [
+            (Client::new().with_path("room"), Error::Unroutable),
+            (Client::new().with_authority("relay.example"), Error::UnknownAuthority),
+        ] {
+            let mut world = World::new(version, link.clone(), &client, &server);
+            world.settle();
+            let is_fault = version >= Version::Moqt14;
+            let told = if is_fault { Poll::Ready(error.into()) } else { Poll::Pending };
+            assert_eq!(world.client.try_closed(), told, "{version}");
+        }
+    });
+}
+
 #[test]
 fn a_missing_decision_times_out() {
     on_every_version(|version, link| {

@@ -28,6 +28,9 @@ pub struct Config {
     /// Host and port of the URL that a client dialed. Sent where the version has a place for it
     /// (moq-transport, AUTHORITY). Empty, the default, is not sent.
     pub authority: Box<str>,
+    /// Whether a server knows path and authority from the request of WebTransport. Then a client that sends them in SETUP
+    /// of moq-transport as well breaks a rule. Default: no.
+    pub web_transport: bool,
     /// Authorization tokens, which are sent where the version has a place for them (moq-transport, SETUP). Default:
     /// none.
     pub tokens: Vec<AuthToken>,
@@ -68,6 +71,7 @@ impl Config {
             hop: Hop::UNKNOWN,
             path: Path::root(),
             authority: "".into(),
+            web_transport: false,
             tokens: Vec::new(),
             role: Role::Both,
             cost: None,

@@ -50,6 +50,15 @@ impl Settings {
         }
     }
 
+    /// The settings of a session on WebTransport, where SETUP of a client must have neither path nor authority.
+    fn on_web_transport(self) -> Self {
+        match self {
+            Self::Server(server) => Self::Server(server.with_web_transport(true)),
+            Self::Request(server) => Self::Request(server.with_web_transport(true)),
+            client @ Self::Client(_) => client,
+        }
+    }
+
     /// Starts the session. If the carrier begins with a request over HTTP, a server has it, and that of a client had path
     /// and authority, so that SETUP must not.
     pub(crate) fn start(
@@ -301,7 +310,10 @@ impl Connection {
         http: Option<HttpRequest>,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(settings) = self.settings.take() else { return };
+        let Some(mut settings) = self.settings.take() else { return };
+        if self.http.is_some() {
+            settings = settings.on_web_transport();
+        }
         let (remote, version, clock) =
             (self.quic.remote_address(), agreed.version(), settings.clock());
         let (session, request, driver) =

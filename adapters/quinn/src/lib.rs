@@ -166,8 +166,9 @@ pub async fn accept_in(
     runtime: Arc<dyn quinn::Runtime>,
 ) -> Result<(Session, ConnectionDriver), Error> {
     let http = || Ok(WebTransport::server(server.versions()));
-    let (streams, agreed, _) = begin(&connection, server.versions(), http, &runtime).await?;
+    let (streams, agreed, asked) = begin(&connection, server.versions(), http, &runtime).await?;
     let clock = server.clock();
+    let server = server.clone().with_web_transport(asked.is_some());
     let (session, driver) = server.accept(agreed, clock.instant(runtime.now()));
     Ok((session, ConnectionDriver::new(streams, driver, clock, runtime)))
 }
@@ -224,6 +225,7 @@ pub async fn incoming_in(
     let http = || Ok(WebTransport::server(server.versions()));
     let (streams, agreed, asked) = begin(&connection, server.versions(), http, &runtime).await?;
     let clock = server.clock();
+    let server = server.clone().with_web_transport(asked.is_some());
     let (mut request, driver) = server.incoming(agreed, clock.instant(runtime.now()));
     if let Some(asked) = asked {
         request = request.with_http(asked);

@@ -111,7 +111,8 @@ pub fn accept<S: Carrier, T: Timer>(
 /// As [`accept`], but the application accepts or rejects the session after it has read the client's SETUP.
 ///
 /// Poll [`SessionDriver`] meanwhile: it reads the SETUP, and closes the carrier if the session is rejected. If the
-/// carrier began with an HTTP request, pass it on with [`IncomingSession::with_http`].
+/// carrier began with an HTTP request, pass it on with [`IncomingSession::with_http`]. If it is WebTransport, pass a server
+/// with [`Server::with_web_transport`].
 ///
 /// # Errors
 ///

@@ -101,12 +101,13 @@ impl Ietf {
             return core.close(Error::Version);
         }
         self.draft = setup.draft(self.draft);
-        // PATH and AUTHORITY come from the client alone (9.1.1, 9.1.2).
-        if self.side == Side::Client && setup.path.is_some() {
-            return core.violation_as(INVALID_PATH, "PATH of a server");
+        // They come from a client alone, and not on WebTransport (9.1.1, 9.1.2).
+        if self.forbids_url && setup.path.is_some() {
+            return core.violation_as(INVALID_PATH, "PATH of a server or on WebTransport");
         }
-        if self.side == Side::Client && setup.authority.is_some() {
-            return core.violation_as(INVALID_AUTHORITY, "AUTHORITY of a server");
+        if self.forbids_url && setup.authority.is_some() {
+            return core
+                .violation_as(INVALID_AUTHORITY, "AUTHORITY of a server or on WebTransport");
         }
         let is_bad = |url: &Option<Box<str>>| url.as_ref().is_some_and(|it| it.contains(is_no_url));
         if is_bad(&setup.path) || is_bad(&setup.authority) {

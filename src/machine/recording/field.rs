@@ -269,7 +269,7 @@ structs! {
     AuthToken { kind, value }
     Config {
         side, agreed, hop, path, interests, limits, authority, role, cost, requires_accept, tokens,
-        subgroups,
+        subgroups, web_transport,
     }
     Cost { warm, cold }
     FetchRange { start, groups_back, end, descending, from_cache }

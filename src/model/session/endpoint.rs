@@ -177,6 +177,14 @@ end! {
 }
 
 impl Server {
+    /// For adapters: whether the sessions run on WebTransport, where the client's request has path and authority. A client
+    /// that sends them in SETUP of moq-transport as well is closed with INVALID_PATH or INVALID_AUTHORITY. Default: no.
+    #[must_use]
+    pub fn with_web_transport(mut self, web_transport: bool) -> Self {
+        self.0.web_transport = web_transport;
+        self
+    }
+
     /// As [`accept`](Self::accept), but the application decides on the session when the client's
     /// SETUP was read. Nothing is sent to the client before.
     pub fn incoming(&self, agreed: impl Into<Agreed>, now: Instant) -> (IncomingSession, Driver) {

@@ -18,6 +18,7 @@ pub(crate) struct SessionSetup {
     pub(crate) limits: Limits,
     pub(crate) path: Path,
     pub(crate) authority: Box<str>,
+    pub(crate) web_transport: bool,
     pub(crate) tokens: Vec<AuthToken>,
     pub(crate) request_tokens: BTreeMap<Path, Vec<AuthToken>>,
     pub(crate) cost: Option<u64>,

@@ -98,6 +98,27 @@ fn path_and_authority_of_a_server_close_the_session() {
     }
 }
 
+/// D22-9-1-1-MUST-305, D22-9-1-2-MUST-312: the request of WebTransport has both, and SETUP neither.
+#[test]
+fn path_and_authority_on_webtransport_close_the_session() {
+    for version in EVERY {
+        let path = Setup { path: Some("/a".into()), ..Setup::default() };
+        let authority = Setup { authority: Some("a".into()), ..Setup::default() };
+        for (setup, code) in [(path, 0x8), (authority, 0x19)] {
+            let setup = wire(version, &Message::setup(setup, Side::Client, draft(version)));
+            let dir = if version < Moqt17 { Dir::Bi } else { Dir::Uni };
+            let mut lone = Lone::new(config(Side::Server, version));
+            lone.open(dir, &setup);
+            assert!(!lone.end.is_closed(), "{version} on raw QUIC");
+
+            let config = Config { web_transport: true, ..config(Side::Server, version) };
+            let mut lone = Lone::new(config);
+            lone.open(dir, &setup);
+            lone.closed_with(code);
+        }
+    }
+}
+
 /// SUBSCRIBE on 20 and later with one parameter.
 fn subscribe_with_parameter(parameter: &str) -> String {
     let body = format!("00 01 04 64656d6f 02 7473 01 {parameter}");

@@ -181,7 +181,12 @@ impl Driver {
         let id = SessionId(LAST.fetch_add(1, Ordering::Relaxed));
         // Versions that share an ALPN do not differ in the features that are read here.
         let version = config.agreed.version();
-        let config = Config { limits: setup.limits.clone(), subgroups: true, ..config };
+        let config = Config {
+            limits: setup.limits.clone(),
+            web_transport: setup.web_transport,
+            subgroups: true,
+            ..config
+        };
         log::started(id, config.side, version);
         let age_floor =
             AgeFloor((!version.updates_subscriptions()).then_some(setup.limits.max_age));
