@@ -49,6 +49,8 @@ pub(crate) struct Request {
     stopped: Option<Code>,
     /// How many updates of ours the peer has not answered.
     updates: u64,
+    /// The peer sent GOAWAY for this request.
+    pub(crate) has_goaway: bool,
     /// It ended, and the peer has not confirmed that.
     pub(crate) unconfirmed: bool,
     /// How many updates of the peer arrived before its request was answered. `None` after that.
@@ -606,7 +608,7 @@ impl Requests {
 
 census! { each Request {
     within: recv, send;
-    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates, unconfirmed,
+    plain: stream, open_order, blocked, read_queued, write_queued, incoming, stopped, updates, has_goaway, unconfirmed,
         early_updates;
 } }
 census! { Requests {

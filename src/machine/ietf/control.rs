@@ -100,7 +100,7 @@ impl Ietf {
     ) -> Result<Key, EncodeError> {
         let written = self.try_write(core, key, &message);
         if written.is_ok() {
-            self.ids.take(key);
+            self.ids.take(key, message.kind());
         } else {
             core.requests.cancel(key, &Error::Cancelled, &mut core.actions);
             *self.role(key) = Role::New;

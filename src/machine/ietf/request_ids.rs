@@ -19,8 +19,7 @@ pub(super) struct RequestIds {
     /// The requests of both sides that have an id. Ids of the two sides differ in parity, so that
     /// one table does.
     pub(super) by_id: BTreeMap<u64, Key>,
-    /// The same the other way round, with the type of a request of the peer: it determines that of the
-    /// answer on 14.
+    /// The same the other way round, with the type of the request: it determines that of the answer on 14.
     pub(super) by_key: BTreeMap<Key, (u64, MessageType)>,
     /// Our next id. Those of the client are even.
     pub(super) ours: u64,
@@ -59,7 +58,7 @@ impl RequestIds {
         self.by_key.get(&key).map_or(0, |(id, _)| *id)
     }
 
-    /// The type of a request of the peer.
+    /// The type of a request.
     pub(super) fn kind_of(&self, key: Key) -> MessageType {
         self.by_key.get(&key).map_or(MessageType::RequestUpdate, |(_, kind)| *kind)
     }
@@ -78,12 +77,12 @@ impl RequestIds {
     }
 
     /// Gives the next id of ours to a request.
-    pub(super) fn take(&mut self, key: Key) {
+    pub(super) fn take(&mut self, key: Key, kind: MessageType) {
         let id = self.skip();
-        self.insert(id, key, MessageType::RequestUpdate);
+        self.insert(id, key, kind);
     }
 
-    /// Remembers the id of a request of the peer, and its type.
+    /// Remembers the id of a request, and its type.
     pub(super) fn insert(&mut self, id: u64, key: Key, kind: MessageType) {
         self.by_id.insert(id, key);
         self.by_key.insert(key, (id, kind));

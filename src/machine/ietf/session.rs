@@ -21,7 +21,8 @@ use crate::census::census;
 use crate::coding::ietf::{
     Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_VALUE, Message,
     MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
-    RequestError, RequestOk, RequestUpdate, Setup, UNKNOWN_AUTH_TOKEN_ALIAS, frame_message,
+    RequestError, RequestOk, RequestUpdate, Setup, TrackProperties, UNKNOWN_AUTH_TOKEN_ALIAS,
+    frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -194,21 +195,34 @@ impl Ietf {
         while let Some((kind, body)) = read_message(&mut request.recv, self.draft, limits)? {
             let mut message = Message::decode(kind, &body, self.draft)?.unified();
             self.resolve_tokens(&mut message)?;
-            // A client names no URI to which a server should move (9.2, 9.4.1).
-            let names_uri = match &message {
-                Message::Goaway(goaway) => !goaway.uri.is_empty(),
-                Message::RequestError(error) => {
-                    error.redirect.as_ref().is_some_and(|it| !it.uri.is_empty())
+            let is_client = self.side == Side::Client;
+            let breaks_rule = match &message {
+                // A client names no URI to which a server should move (9.2).
+                Message::Goaway(goaway) => !is_client && !goaway.uri.is_empty(),
+                // Nor here, and the answer to a request about namespaces names no track (9.4.1).
+                Message::RequestError(RequestError { redirect: Some(redirect), .. }) => {
+                    let is_about_names = matches!(
+                        self.ids.kind_of(key),
+                        MessageType::SubscribeNamespace | MessageType::PublishNamespace
+                    );
+                    !is_client && !redirect.uri.is_empty()
+                        || is_about_names && !redirect.track.is_empty()
                 }
+                // Only the answer to TRACK_STATUS has properties, and this end asks none (9.3).
+                Message::RequestOk(ok) => ok.properties != TrackProperties::default(),
                 _ => false,
             };
-            if self.side == Side::Server && names_uri {
-                return Err(DecodeError::InvalidValue("URI of a client"));
+            if breaks_rule {
+                return Err(DecodeError::InvalidValue("a field out of place"));
             }
             match message {
-                // GOAWAY on a request stream asks to move this request alone (18 and later, 9.2).
+                // GOAWAY on a request stream asks once to move this request alone (18 and later, 9.2).
                 // The request stays here until the peer ends it.
-                Message::Goaway(_) if self.draft.has_request_streams() => {}
+                Message::Goaway(_) if self.draft.has_request_streams() => {
+                    if mem::replace(&mut request.has_goaway, true) {
+                        return Err(DecodeError::Duplicate);
+                    }
+                }
                 // The end of a request follows an update that failed (9.5.1).
                 Message::RequestOk(_) | Message::RequestError(_) if request.end_update() => {}
                 message => return Ok(Some(message)),

@@ -1,7 +1,7 @@
 //! Our announce request to the peer, and the broadcasts that it announces (moq-lite-06, 5.1.1).
 //!
 //! An announcement that breaks a rule of the session closes it: an id that was never defined or is
-//! retired, a second start of a live path (06 and later). Other faults concern the stream or the path
+//! retired, a second start of a live path, a hop twice in a list (06 and later). Other faults concern the stream or the path
 //! alone. A route that loops, a path that is too long, or an announcement past our limits is left out.
 //! Its id stays taken, so that later ids mean the same at both ends.
 
@@ -96,7 +96,12 @@ impl Lite {
                 subscription.initial = init.suffixes.into();
                 Hop::UNKNOWN
             } else {
-                AnnounceOk::decode_body(&body, self.version)?.hop
+                let ok = AnnounceOk::decode_body(&body, self.version);
+                if ok.is_err() && self.features.announce_ids {
+                    // It is another message, which must not come before (5.1.1).
+                    core.violation("no ANNOUNCE_OK");
+                }
+                ok?.hop
             });
             return Ok(Progress::More);
         }
@@ -222,6 +227,11 @@ impl Lite {
         hops: Hops,
         cost: Cost,
     ) -> Progress {
+        // Up to 05 it is a loop like any other (7.6).
+        if self.features.announce_ids && hops.has_loop() {
+            core.violation("a hop twice in an announcement");
+            return Progress::Wait;
+        }
         let chain = self.chain(core, subscription, hops);
         let Some(announcement) = subscription.live.get_mut(&suffix) else { return Progress::More };
         let path = subscription.prefix.join(&suffix);

@@ -6,6 +6,7 @@
 
 use super::roles::{AnnounceResponse, Role};
 use super::session::Lite;
+use crate::coding::DecodeError;
 use crate::coding::lite::{
     AnnounceRequest, BiStream, Fetch, Goaway, Subscribe, TrackRequest, frame_message,
 };
@@ -26,6 +27,11 @@ impl Lite {
         let mut kind = None;
         match self.open_request(core, key, &mut kind) {
             Ok(progress) => progress,
+            Err(Error::Malformed(DecodeError::TooLong)) if kind == Some(BiStream::Goaway) => {
+                // The URI has at most 8,192 bytes (7.18).
+                core.violation("a GOAWAY that is too long");
+                Progress::Wait
+            }
             Err(_) if kind == Some(BiStream::Announce) => {
                 // An announce request is refused by an empty answer, because the deployed
                 // subscribers end their session on a reset of this stream.

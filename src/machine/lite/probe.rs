@@ -1,6 +1,6 @@
 //! PROBE: the publisher's estimates of the path to its subscriber (moq-lite-06, 5.1.5; from 03 on).
 //!
-//! The subscriber writes the type of the stream and nothing more, the publisher writes PROBE
+//! This end as subscriber writes the type of the stream and nothing more, and publishers write PROBE
 //! messages. Either side may end the stream, and then it is not opened again. We report at level
 //! Report: only values that QUIC measures anyway, without padding to measure more (7.3.1).
 
@@ -124,19 +124,21 @@ impl Lite {
         self.schedule_report(core);
     }
 
-    /// The subscriber writes nothing after the type. FIN or a reset ends the reports, any byte is
-    /// malformed. (The draft has target messages for padding, which level Report does not offer.)
+    /// Reads PROBE of the subscriber, a target for padding, which level Report does not offer (5.1.5, 7.3.1). FIN or a
+    /// reset ends the reports.
     pub(super) fn read_probe_reports(&mut self, core: &mut Core, key: Key) -> Progress {
-        let Some(request) = core.requests.get(key) else { return Progress::Wait };
-        let error = request.ended();
-        if error.is_none() && !request.recv.has_fin() {
-            return Progress::Wait;
-        }
+        let stopped = core.requests.abandoned(key);
+        let is_fin = stopped.is_none() && core.requests.is_ended(key);
+        let error = match stopped.map_or_else(|| self.read_estimate(core, key), Err) {
+            Ok(Some(_)) => return Progress::More,
+            Ok(None) => return Progress::Wait,
+            Err(error) => error,
+        };
         let timer = self.reports.take().and_then(|reports| reports.timer);
         timer.inspect(|at| core.timers.unset(*at, Timer::Probe));
-        match error {
-            Some(error) => self.cancel(core, key, &error),
-            None => self.finish(core, key),
+        match is_fin {
+            true => self.finish(core, key),
+            false => self.cancel(core, key, &error),
         }
         Progress::Wait
     }

@@ -1,6 +1,7 @@
 //! Announcements, at both ends (moq-lite-06, 5.1.1 and 7.4 to 7.8).
 
 use super::*;
+use crate::coding::lite::{Announce, Base, Bases};
 
 fn hops(ids: &[u64]) -> Hops {
     ids.iter().map(|id| Hop::new(*id)).collect()
@@ -477,6 +478,47 @@ fn unknown_routes_can_not_end() {
         assert!(!lone.end.is_closed());
         lone.data(id, unknown);
         assert_eq!(lone.closed_with(3), Error::ProtocolViolation("unknown announce id"), "retired");
+    }
+}
+
+/// The first message has no type, so that one that is no ANNOUNCE_OK is another message (06 and later).
+// L06-5-1-1-MUST-037
+#[test]
+fn a_message_before_announce_ok_closes_the_session() {
+    for version in [Lite06, Lite07Wip] {
+        let interests = vec![Path::root()];
+        let mut lone = Lone::ready_with(Config { interests, ..config(Side::Client, version) });
+        lone.data(lone.own(Dir::Bi, 0), cam_bytes(version));
+        assert_eq!(lone.closed_with(3), Error::ProtocolViolation("no ANNOUNCE_OK"));
+    }
+}
+
+/// L06-7-6-MUST-149: a known hop twice in a list. Unknown hops may be repeated. Up to 05 it is a loop, see
+/// `loops_are_not_reported`.
+#[test]
+fn a_hop_twice_in_a_list_closes_the_session() {
+    for version in [Lite06, Lite07Wip] {
+        for (ids, closes) in [(&[7, 8, 7][..], true), (&[0, 0, 7][..], false)] {
+            let written = |announcement: Announce| {
+                let mut out = BytesMut::new();
+                announcement.encode(&mut out, version).unwrap();
+                digits(&out)
+            };
+            let (suffix, hops, cost) = (path("cam"), hops(ids), FREE);
+            let (bases, base) = (Bases::default(), Base::default());
+            let start = Announce::Active { suffix, hops: hops.clone(), cost, bases };
+            let start = written(start);
+            let update = written(Announce::Update { id: 0, hops, cost, base });
+            for (before, message) in [("", start), (cam_bytes(version), update)] {
+                let (mut lone, id) = announce_subscriber(version);
+                lone.data(id, before);
+                lone.data(id, &message);
+                match closes {
+                    true => drop(lone.closed_with(3)),
+                    false => assert!(!lone.end.is_closed(), "{version}"),
+                }
+            }
+        }
     }
 }
 

@@ -189,13 +189,27 @@ fn a_slow_peer_holds_one_report() {
     assert_eq!(lone.sent(id), "");
 }
 
-/// The subscriber writes the stream type and nothing more. Anything else ends the stream, and only the
-/// stream.
+/// L06-5-1-5-MUST-072: each PROBE of the subscriber is a target. At level Report it changes nothing, and the reports go on.
+#[test]
+fn targets_of_the_subscriber_change_nothing() {
+    for version in PROBING {
+        let (mut lone, id) = reporting(version);
+        // It has the form of a report.
+        lone.data(id, &first_bytes(version));
+        lone.data(id, &first_bytes(version));
+        assert_eq!((lone.events(), lone.actions(), lone.sent(id)), (vec![], vec![], "".into()));
+        lone.handle(path_of(300, 40));
+        lone.advance(ms(100));
+        assert_ne!(lone.sent(id), "", "{version}");
+    }
+}
+
+/// A malformed target, FIN or a reset ends the stream, and only the stream.
 #[test]
 fn the_end_of_a_probe_ends_nothing_else() {
     for version in PROBING {
         let ends: [(Deed, Option<u64>); 4] = [
-            (|lone, id| lone.data(id, "04 804c4b40 28"), Some(0x12)),
+            (|lone, id| lone.data(id, "01 80"), Some(0x12)),
             (|lone, id| lone.reset(id, 7), Some(7)),
             (|lone, id| lone.stop(id, 7), Some(7)),
             (|lone, id| lone.fin(id, ""), None),

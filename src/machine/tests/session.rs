@@ -146,6 +146,30 @@ fn a_second_goaway_closes_the_session() {
     }
 }
 
+/// L06-7-18-MUST-179. It does so as well if it is longer than a message may be.
+#[test]
+fn a_goaway_with_a_long_uri_closes_the_session() {
+    for version in [Lite04, Lite05, Lite06, Lite07Wip] {
+        for (length, closes) in [(8_192, false), (8_193, true), (1 << 20, true)] {
+            // A text, and a message, are preceded by their length.
+            let with_length = |bytes: &[u8]| {
+                let mut out = vec![];
+                Features::of(version).form.write(&mut out, bytes.len() as u64).unwrap();
+                [out.as_slice(), bytes].concat()
+            };
+            let mut goaway = with_length(&with_length(&vec![b'x'; length]));
+            // No more than QUIC lets the peer send.
+            goaway.truncate(10_000);
+            let mut lone = Lone::ready(Side::Client, version);
+            lone.open(Dir::Bi, &format!("05 {}", digits(&goaway)));
+            match closes {
+                true => drop(lone.closed_with(3)),
+                false => assert!(!lone.end.is_closed(), "{version}"),
+            }
+        }
+    }
+}
+
 /// A malformed GOAWAY resets its stream. 03 has no GOAWAY.
 #[test]
 fn a_malformed_goaway_is_reset() {

@@ -486,6 +486,21 @@ fn broken_answers_close_the_session() {
     }
 }
 
+/// D22-11-4-1-1-MUST-530–532: after object 1 of group 7 a group and an object that are 2^64 - 1 further (18 and later).
+#[test]
+fn a_group_or_object_out_of_range_closes_the_session() {
+    const FIRST: &str = "05 00 1c 07 00 80 01 61 14 01 80 01 61";
+    for version in EVERY.into_iter().filter(|it| *it >= Moqt18) {
+        for record in ["1c ffffffffffffffffff 00 80 01 61", "14 ffffffffffffffffff 80 01 61"] {
+            let (mut talk, ..) = fetching(version);
+            let id = talk.lone.open(Dir::Uni, FIRST);
+            assert!(!talk.lone.end.is_closed());
+            talk.lone.data(id, record);
+            talk.closed_with(0x3);
+        }
+    }
+}
+
 /// D22-3-7-MUST-094: a mandatory property that is not known ends the FETCH.
 #[test]
 fn a_track_with_an_unknown_mandatory_property_is_not_fetched() {

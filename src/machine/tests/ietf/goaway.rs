@@ -215,6 +215,23 @@ fn goaway_on_a_request_has_no_effect() {
     assert!(matches!(talk.written_one(talk.lone.own(Dir::Bi, 1)), Message::Subscribe(_)));
 }
 
+/// D22-9-2-MUST-339: each request is asked to move once (17 and later).
+#[test]
+fn a_second_goaway_on_a_request_closes_the_session() {
+    for version in EVERY.into_iter().filter(|it| *it >= Moqt17) {
+        let mut talk = Talk::quiet(Side::Client, version);
+        let first = talk.subscribed(4, TrackProperties::default());
+        talk.lone.apply(subscribe(1));
+        let second = talk.lone.own(Dir::Bi, 1);
+        for stream in [first, second] {
+            talk.send(stream, &Message::Goaway(Goaway::default()));
+            assert!(!talk.lone.end.is_closed(), "{version}");
+        }
+        talk.send(second, &Message::Goaway(Goaway::default()));
+        talk.closed_with(0x3);
+    }
+}
+
 /// D22-9-2-MUST-343, D22-9-4-1-MUST-350: neither in GOAWAY nor in a redirect.
 #[test]
 fn a_client_names_no_uri_on_a_request() {

@@ -418,6 +418,39 @@ fn announcing(version: Version, broadcast: Announcement) -> (Talk, RequestKey, S
     (talk, request, stream, sent.id)
 }
 
+/// D22-9-3-MUST-348, D22-9-4-1-MUST-352: the answer to a request about namespaces has no properties, and names no track
+/// (18 and later).
+#[test]
+fn answers_about_namespaces_say_nothing_about_tracks() {
+    let ok = |properties| Message::RequestOk(RequestOk { properties, ..RequestOk::default() });
+    let moved = |track: &str| {
+        let redirect =
+            Redirect { namespace: path("b"), track: track.into(), ..Redirect::default() };
+        let redirect = Some(redirect);
+        let error = RequestError { code: REDIRECT, redirect, ..RequestError::default() };
+        Message::RequestError(error)
+    };
+    let properties = TrackProperties { priority: Some(1), ..TrackProperties::default() };
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt18) {
+        for (answer, closes) in [
+            (ok(TrackProperties::default()), false),
+            (ok(properties.clone()), true),
+            (moved(""), false),
+            (moved("video"), true),
+        ] {
+            // SUBSCRIBE_NAMESPACE, and then PUBLISH_NAMESPACE.
+            for slot in 0..2 {
+                let (mut talk, ..) = announcing(version, active("room/a"));
+                talk.send(talk.lone.own(Dir::Bi, slot), &answer);
+                match closes {
+                    true => talk.closed_with(0x3),
+                    false => assert!(!talk.lone.end.is_closed(), "{version} {answer:?}"),
+                }
+            }
+        }
+    }
+}
+
 /// Both ends announce a path before either receives the announcement of the other.
 #[test]
 fn an_announcement_before_the_answer_is_no_echo() {
