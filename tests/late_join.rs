@@ -42,7 +42,7 @@ impl World {
         Self { client, broadcast, track }
     }
 
-    /// What answers the FETCH of this id. Each payload is compared.
+    /// The answer to the FETCH of this id. Each payload is compared.
     fn fetched(&self, id: u64, order: GroupOrder) -> Vec<String> {
         let records = self.client.fetched(id, order).into_iter();
         records

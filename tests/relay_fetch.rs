@@ -408,7 +408,7 @@ fn a_relay_fetches_what_it_lacks_of_a_range() {
     }
 }
 
-/// What answers the FETCH of this id. Each payload is compared.
+/// The answer to the FETCH of this id. Each payload is compared.
 fn records(client: &RawClient, id: u64, order: GroupOrder) -> Vec<String> {
     let records = client.fetched(id, order).into_iter().map(|record| match record {
         Fetched::Object(Location { group, object }, bytes) => {
@@ -421,22 +421,24 @@ fn records(client: &RawClient, id: u64, order: GroupOrder) -> Vec<String> {
     records.collect()
 }
 
+/// A publisher with groups 0 to 7, a relay that has group 7 alone, and a client of the relay.
+fn with_group_7(down: Version) -> (Chain<Driver>, TrackConsumer, RawClient) {
+    let versions = [Version::Lite06, Version::Lite06];
+    let (mut chain, reader) = reading_through_relay(7, versions, &Link::wide(3));
+    write(&mut chain, 7..8);
+    chain.advance(200);
+    let mut client = RawClient::new(Server::new().with_origin(&chain.relay), down);
+    client.now = Instant::ZERO + Duration::from_millis(900);
+    (chain, reader, client)
+}
+
 /// FILL_TIMEOUT (moq-transport-22, 3.2.3 and 9.20.5): what is missing upstream when the time is over is marked, and the rest is
 /// delivered. It is the time for the whole range.
 #[test]
 fn a_subscriber_waits_no_longer_than_it_said() {
     for down in Version::ALL.into_iter().filter(|it| *it >= Version::Moqt18) {
-        let versions = [Version::Lite06, Version::Lite06];
-        let (mut chain, origin) = Chain::to_origin(versions, &Link::wide(3), video());
-        write(&mut chain, 0..7);
-        let seen = origin.consume().broadcast("live").expect("the broadcast was announced");
-        let _reader = seen.subscribe_track("video", Subscription::default().start(7)).unwrap();
-        chain.advance(200);
-        write(&mut chain, 7..8);
-        chain.advance(200);
-        let mut client = RawClient::new(Server::new().with_origin(&chain.relay), down);
-        let begin = Instant::ZERO + Duration::from_millis(900);
-        client.now = begin;
+        let (mut chain, _reader, mut client) = with_group_7(down);
+        let begin = client.now;
         let time = Duration::from_millis(300);
         let parameters = Parameters { fill_timeout: Some(time), ..Parameters::default() };
         let (start, end) = (Location::new(3, 0), Location::new(7, 1));
@@ -466,17 +468,7 @@ fn a_subscriber_waits_no_longer_than_it_said() {
 /// An upstream that does not answer is waited for once, and not for each group of the range.
 #[test]
 fn a_silent_publisher_is_asked_for_one_group_of_a_range() {
-    let down = Version::Moqt22;
-    let versions = [Version::Lite06, Version::Lite06];
-    let (mut chain, origin) = Chain::to_origin(versions, &Link::wide(3), video());
-    write(&mut chain, 0..7);
-    let seen = origin.consume().broadcast("live").expect("the broadcast was announced");
-    let _reader = seen.subscribe_track("video", Subscription::default().start(7)).unwrap();
-    chain.advance(200);
-    write(&mut chain, 7..8);
-    chain.advance(200);
-    let mut client = RawClient::new(Server::new().with_origin(&chain.relay), down);
-    client.now = Instant::ZERO + Duration::from_millis(900);
+    let (_chain, _reader, mut client) = with_group_7(Version::Moqt22);
     let (start, end) = (Location::new(3, 0), Location::new(7, 1));
     let (id, _) = client.fetch_range(["live", "video"], start, end, Parameters::default());
     assert_eq!(records(&client, id, GroupOrder::Ascending), [""; 0]);

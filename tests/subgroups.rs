@@ -85,7 +85,7 @@ struct Line {
     keys: BTreeMap<GroupKey, (u32, u64, u64)>,
     /// The largest object when a subscription began.
     largest: BTreeMap<u32, FramePosition>,
-    /// What the publisher says was its largest object, and a part of group 4 that it writes at once.
+    /// The largest object that the publisher names, and a part of group 4 that it writes at once.
     at_once: Option<(Option<FramePosition>, Part)>,
 }
 
@@ -332,7 +332,7 @@ fn the_largest_object_may_be_of_any_subgroup() {
 }
 
 /// LARGEST_OBJECT says what there was before the subscription, even if the answer of the publisher and its first objects
-/// arrive together (*LARGEST OBJECT Parameter*). What a publisher had before is known from its answer.
+/// arrive together (*LARGEST OBJECT Parameter*). The answer of a publisher names the largest object that it had before.
 #[test]
 fn objects_that_came_with_the_answer_are_not_from_before() {
     for version in DRAFTS {
@@ -416,13 +416,15 @@ fn a_late_subscriber_gets_the_rest_of_each_subgroup() {
         let parts = [
             part(0, &[0, 2, 9, 14]),
             part(1, &[1, 5, 8, 10]),
-            part(3, &[3, 4, 6, 7]),
+            part(3, &[3, 6, 7]),
+            // It ends later, and nothing of it is wanted.
+            part(4, &[4]),
             part(11, &[11, 13]),
         ];
         let groups = parts.each_ref().map(|part| line.begin(4, part));
         // Of each, the objects up to 5 are there when the subscription begins.
-        let mut written = [0; 4];
-        let write = |line: &mut Line, written: &mut [usize; 4], up_to: u64| {
+        let mut written = [0; 5];
+        let write = |line: &mut Line, written: &mut [usize; 5], up_to: u64| {
             for ((group, part), at) in groups.into_iter().zip(&parts).zip(written) {
                 let frames = part.frames().into_iter().skip(*at);
                 for (frame, _) in

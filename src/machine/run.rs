@@ -280,6 +280,11 @@ impl<'a> Run<'a> {
         self.passed.then_some(self.range)
     }
 
+    /// Whether only objects from some number on are wanted, and none of them was shown.
+    pub(crate) fn is_before_start(&self) -> bool {
+        !self.offered && self.range.from_object > 0
+    }
+
     /// How many bytes of payload of the first frame were sent before, or a few less. They need not
     /// be shown, see [`FrameView::offset`].
     pub fn skipped(&self) -> u64 {

@@ -461,7 +461,8 @@ impl Schedule {
             }
             let mut probe = Run::probe(scratch, group.range, group.range.first);
             let supply = source.frames(group.token, group.range.first, &mut probe);
-            let (was_offered, rest) = (probe.was_offered(), probe.rest());
+            let (was_offered, is_before_start) = (probe.was_offered(), probe.is_before_start());
+            let rest = probe.rest();
             if let Some(rest) = rest {
                 self.pass(group_ref, rest);
             }
@@ -469,7 +470,7 @@ impl Schedule {
                 Supply::Gone(_) => drop(self.release(group_ref, false)),
                 Supply::Pending if !was_offered => self.leave(group_ref, Work::Open),
                 // All objects of this subgroup come before the first one that is wanted.
-                Supply::End if !was_offered && rest.is_some() && group_ref.place.1 > 0 => {
+                Supply::End if is_before_start && group_ref.place.1 > 0 => {
                     self.release(group_ref, false);
                 }
                 Supply::More if !was_offered && rest.is_some() => {}

@@ -323,7 +323,7 @@ impl ServedTrack {
         }
     }
 
-    /// The newest frame when the peer subscribed. What came since belongs to the subscription.
+    /// The newest frame when the peer subscribed. Later frames belong to the subscription.
     fn largest(&self) -> Option<FramePosition> {
         let has_past = !self.is_early || self.track.has_past();
         has_past.then(|| self.track.last_position(FramePosition::MAX)).flatten()

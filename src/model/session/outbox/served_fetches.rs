@@ -119,7 +119,7 @@ impl ServedFetches {
         self.deadlines.first().map(|(due, _)| *due)
     }
 
-    /// What is missing now is not waited for any more where the peer said so.
+    /// Stops to request groups for peers that wait no longer.
     pub(crate) fn expire(&mut self, now: Instant) {
         while self.next_deadline().is_some_and(|due| due <= now) {
             let over = self.deadlines.pop_first();
@@ -291,7 +291,7 @@ impl ServedFetch {
         match ready!(self.track.poll_fetch(Some(&self.waker), sequence, self.priority)) {
             Ok(group) => return Poll::Ready(Some(group)),
             Err(Error::NotFound | Error::Old) => self.misses += 1,
-            // So it would be with the others: an upstream that does not answer is not waited for eight times.
+            // The others would fail as well: a silent upstream is waited for once.
             Err(_) => self.misses = MAX_MISSES,
         }
         Poll::Ready(None)
