@@ -13,7 +13,7 @@ use smoq::coding::ietf::{
 use smoq::stream::{Code, Side};
 use smoq::{DecodeError, EncodeError, Error, Path, Timestamp, Version};
 
-use Version::{Moqt16, Moqt17, Moqt18, Moqt22};
+use Version::{Moqt15, Moqt16, Moqt17, Moqt18, Moqt22};
 
 fn draft(version: Version) -> &'static Draft {
     Draft::of(version).unwrap()
@@ -194,7 +194,7 @@ fn parameters_must_not_repeat_except_tokens() {
 fn values_out_of_range_are_an_error() {
     for version in [Moqt16, Moqt18] {
         assert!(subscribe(&[1, 0x10, 2], version).is_err(), "FORWARD 2");
-        assert!(subscribe(&[1, 0x22, 0], version).is_err(), "GROUP_ORDER 0");
+        assert_eq!(subscribe(&[1, 0x22, 0], version).is_err(), version != Moqt16, "GROUP_ORDER 0");
         assert!(subscribe(&[1, 0x22, 3], version).is_err(), "GROUP_ORDER 3");
         assert!(subscribe(&[1, 0x21, 1, 5], version).is_err(), "an unknown filter");
         assert!(subscribe(&[1, 0x21, 2, 2, 0], version).is_err(), "a filter with trailing bytes");
@@ -209,6 +209,18 @@ fn values_out_of_range_are_an_error() {
     let included = |value| subscribe(&[1, 0x35, value], Moqt22).map(|it| it.include_properties);
     assert_eq!(included(1), Ok(Some(true)));
     assert!(included(2).is_err(), "INCLUDE_PROPERTIES 2");
+}
+
+/// shaka-player 5.2 writes the publisher's order as on 14.
+#[test]
+fn the_publishers_order_may_be_written_on_16() {
+    assert_eq!(subscribe(&[1, 0x22, 0], Moqt16), Ok(Parameters::default()));
+    let [once, twice] = [&[2, 0x20, 0, 2, 0][..], &[3, 0x20, 0, 2, 0, 0, 1]];
+    assert_eq!(subscribe(once, Moqt16).map(|it| (it.priority, it.order)), Ok((Some(255), None)));
+    assert_eq!(subscribe(twice, Moqt16), Err(DecodeError::Duplicate));
+    for version in [Moqt15, Moqt17, Moqt18, Moqt22] {
+        assert!(subscribe(&[1, 0x22, 0], version).is_err(), "{version}");
+    }
 }
 
 #[test]

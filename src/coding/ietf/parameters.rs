@@ -294,7 +294,9 @@ impl Parameters {
                 return Err(DecodeError::Duplicate);
             }
             seen |= 1 << id;
-            if row.places(draft) & place != NOWHERE || is_quirk(id) {
+            if quirks::is_absent(id, cursor, draft) {
+                cursor.varint()?;
+            } else if row.places(draft) & place != NOWHERE || is_quirk(id) {
                 self.read_value(row, cursor, draft)?;
             } else if draft.has_typed_parameters() {
                 // From 17 on a parameter in the wrong message ends the session. Up to 16 it is ignored,

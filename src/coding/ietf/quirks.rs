@@ -3,7 +3,9 @@
 
 use super::draft::{Draft, MOQT_17, MOQT_18, MOQT_19, MOQT_20};
 use super::message::MessageType;
+use super::parameters::GROUP_ORDER;
 use super::setup::Setup;
+use crate::coding::cursor::Cursor;
 
 /// Messages that a draft does not have, and peers send all the same. They are only read.
 const MESSAGES: [(u8, u8, u64, MessageType); 3] = [
@@ -28,7 +30,13 @@ pub(super) fn message(number: u64, draft: &Draft) -> Option<MessageType> {
 /// `moq-lite` 0.16 writes GROUP_ORDER in SUBSCRIBE_OK on 15 to 18; only 15 has it there
 /// (`parameters_in_the_wrong_message_are_ignored_up_to_16`).
 pub(super) fn may_carry(id: u64, kind: MessageType, draft: &Draft) -> bool {
-    id == 0x22 && kind == MessageType::SubscribeOk && (16..=18).contains(&draft.number)
+    id == GROUP_ORDER && kind == MessageType::SubscribeOk && (16..=18).contains(&draft.number)
+}
+
+/// Whether this value stands for an absent parameter. shaka-player 5.2 writes the 0 of draft 14, the publisher's order, in
+/// SUBSCRIBE on 16 as well (`the_publishers_order_may_be_written_on_16`).
+pub(super) fn is_absent(id: u64, value: &Cursor<'_>, draft: &Draft) -> bool {
+    id == GROUP_ORDER && draft.number == 16 && value.clone().varint() == Ok(0)
 }
 
 /// Cloudflare `moq-transport` 0.17 writes GOAWAY without the fields after the URI
