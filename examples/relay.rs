@@ -14,8 +14,9 @@
 //! Each worker is a thread with a socket and a runtime of its own. A connection stays with its worker; all workers share
 //! one origin, so that each track is in memory once.
 //!
-//! Without a certificate the relay creates one and prints its fingerprint for clients to pin. On SIGHUP it reads the files
-//! of its certificate again, for new connections. It keeps trying to reach its upstreams: the URLs of each in turn.
+//! Without a certificate the relay creates one and prints its fingerprint for clients to pin. Programs that dial
+//! `http://HOST:PORT` while they are developed fetch it as `/certificate.sha256` from there, and then dial `https://`. On
+//! SIGHUP the relay reads the files of its certificate again, for new connections. It keeps trying to reach its upstreams: the URLs of each in turn.
 //! Readers of a lost upstream wait for it for a while. `--trace` records each session into a file of its own in that
 //! directory, for the example `replay`. SIGTERM and SIGINT end the relay: it asks all peers to leave (GOAWAY). After
 //! half a second it sends pending data to those that are still connected, and after a second it closes
@@ -56,16 +57,23 @@ use smoq::{
 };
 use smoq_quinn::config;
 use smoq_quinn::smoq_quic::{
-    Identity, Redial, SOCKET_BUFFER, Url, WorkerSocket, bind_workers, tls,
+    Fingerprint, Identity, Redial, SOCKET_BUFFER, Url, WorkerSocket, bind_workers, tls,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 /// How long a track without readers continues, for readers that switch channels and return.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// The request for the fingerprint of the certificate, as the programs of moq-dev and pages make it, and how long it and
+/// the answer may take.
+const FINGERPRINT_REQUEST: &[u8] = b"GET /certificate.sha256 HTTP/1.1\r\n";
+const FINGERPRINT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When the relay stops: how long peers have to leave, and how long all of it may take.
 const STOP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
@@ -122,7 +130,7 @@ fn run(options: Options) -> Result<()> {
         None => Identity::self_signed(["localhost"])?,
     };
     let (config, tls) = certificate.configs(&identity)?;
-    let (tls, acceptor) = watch::channel(tls);
+    let (tls, current) = watch::channel(tls);
     let (sockets, tcp) = bind(listen, workers.map_or_else(cores, Ok)?)
         .with_context(|| format!("can't listen on {listen}"))?;
     let address = sockets[0].socket.local_addr()?;
@@ -135,7 +143,7 @@ fn run(options: Options) -> Result<()> {
             let endpoint = smoq_quinn::listen_on(socket, config.clone())?;
             (endpoint, TcpListener::from_std(tcp.try_clone()?)?)
         };
-        let (server, origin, tls) = (server.clone(), origin.clone(), acceptor.clone());
+        let (server, origin, tls) = (server.clone(), origin.clone(), current.clone());
         let worker = Worker { endpoint, tcp, tls, server, origin, upstreams: Vec::new() };
         workers.push((runtime, worker));
     }
@@ -185,29 +193,37 @@ struct Certificate {
 }
 
 impl Certificate {
-    fn configs(&self, identity: &Identity) -> Result<(quinn::ServerConfig, TlsAcceptor)> {
+    fn configs(&self, identity: &Identity) -> Result<(quinn::ServerConfig, Tls)> {
         let mut config = config::server(identity, &self.versions)?;
         config.transport_config(Arc::clone(&self.transport));
-        Ok((config, TlsAcceptor::from(Arc::new(tls::server(identity, ["http/1.1"])?))))
+        let acceptor = TlsAcceptor::from(Arc::new(tls::server(identity, ["http/1.1"])?));
+        Ok((config, Tls { acceptor, fingerprint: identity.fingerprint() }))
     }
 
     /// Reads the files again, for new connections.
-    fn renew(&self, endpoints: &[quinn::Endpoint], tls: &watch::Sender<TlsAcceptor>) {
+    fn renew(&self, endpoints: &[quinn::Endpoint], tls: &watch::Sender<Tls>) {
         let Some((cert, key)) = &self.files else {
             return eprintln!("the certificate is not in a file");
         };
         let read = Identity::from_pem_files(cert, key).map_err(Into::into);
-        match read.and_then(|identity| Ok((self.configs(&identity)?, identity.fingerprint()))) {
-            Ok(((config, acceptor), fingerprint)) => {
+        match read.and_then(|identity| self.configs(&identity)) {
+            Ok((config, new)) => {
                 for endpoint in endpoints {
                     endpoint.set_server_config(Some(config.clone()));
                 }
-                tls.send_replace(acceptor);
-                eprintln!("new certificate sha256:{fingerprint}");
+                eprintln!("new certificate sha256:{}", new.fingerprint);
+                tls.send_replace(new);
             }
             Err(error) => eprintln!("the old certificate stays: {}", report::sentence(&error)),
         }
     }
+}
+
+/// The certificate, as the TCP port needs it.
+#[derive(Clone)]
+struct Tls {
+    acceptor: TlsAcceptor,
+    fingerprint: Fingerprint,
 }
 
 /// A socket that is too small for many clients is a matter for the operator.
@@ -255,7 +271,7 @@ fn current_thread() -> Result<Runtime> {
 struct Worker {
     endpoint: quinn::Endpoint,
     tcp: TcpListener,
-    tls: watch::Receiver<TlsAcceptor>,
+    tls: watch::Receiver<Tls>,
     server: Server,
     origin: OriginProducer,
     upstreams: Vec<Upstream>,
@@ -293,33 +309,61 @@ impl Worker {
     }
 }
 
+/// The session of a client, unless it only asked for the fingerprint.
+type Asked = Option<(IncomingSession, Driving)>;
+
 /// A client on QUIC.
-async fn quic(incoming: quinn::Incoming, server: &Server) -> Result<(IncomingSession, Driving)> {
+async fn quic(incoming: quinn::Incoming, server: &Server) -> Result<Asked> {
     let (request, driving) = smoq_quinn::incoming(incoming.await?, server).await?;
-    Ok((request, Box::pin(driving)))
+    Ok(Some((request, Box::pin(driving))))
 }
 
 /// A client on a WebSocket.
-async fn web_socket(
-    stream: TcpStream,
-    tls: &TlsAcceptor,
-    server: &Server,
-) -> Result<(IncomingSession, Driving)> {
-    let (carrier, http) = web_socket_server::accept(stream, tls, server.versions()).await?;
+async fn web_socket(mut stream: TcpStream, tls: &Tls, server: &Server) -> Result<Asked> {
+    let asks = timeout(FINGERPRINT_TIMEOUT, asks_for_fingerprint(&stream));
+    if asks.await.context("no request in time")?? {
+        timeout(FINGERPRINT_TIMEOUT, tell_fingerprint(&mut stream, &tls.fingerprint)).await??;
+        return Ok(None);
+    }
+    let accepted = web_socket_server::accept(stream, &tls.acceptor, server.versions()).await?;
+    let (carrier, http) = accepted;
     let (request, driving) = smoq_web_transport::incoming(carrier, server, tokio::time::sleep)?;
-    Ok((request.with_http(http), Box::pin(driving)))
+    Ok(Some((request.with_http(http), Box::pin(driving))))
+}
+
+/// Clients send so short a request in one piece.
+async fn asks_for_fingerprint(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; FINGERPRINT_REQUEST.len()];
+    let len = stream.peek(&mut first).await?;
+    Ok(first[..len] == *FINGERPRINT_REQUEST)
+}
+
+async fn tell_fingerprint(
+    stream: &mut TcpStream,
+    fingerprint: &Fingerprint,
+) -> std::io::Result<()> {
+    // Closing a connection with unread bytes would reset it.
+    let _ = stream.read(&mut [0; 8 << 10]).await?;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 64\r\n\
+         access-control-allow-origin: *\r\nconnection: close\r\n\r\n{fingerprint}"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 async fn serve(
     peer: SocketAddr,
-    asked: impl Future<Output = Result<(IncomingSession, Driving)>>,
+    asked: impl Future<Output = Result<Asked>>,
     origin: OriginProducer,
     mut stopping: watch::Receiver<bool>,
 ) {
     // A socket for both families shows the addresses of IPv4 in the form of IPv6.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let served = async {
-        let (mut request, mut driving) = unless_stopped(&mut stopping, asked).await??;
+        let Some((mut request, mut driving)) = unless_stopped(&mut stopping, asked).await?? else {
+            return Ok(());
+        };
         let asking = async {
             tokio::select! {
                 ready = request.ready() => ready,

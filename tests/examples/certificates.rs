@@ -1,6 +1,8 @@
 //! Certificates that are replaced while a relay runs.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -14,6 +16,25 @@ fn write(cert: &Path, key: &Path) {
     let made = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&pair);
     fs::write(cert, made.unwrap().pem()).unwrap();
     fs::write(key, pair.serialize_pem()).unwrap();
+}
+
+/// The answer of the relay's TCP port to a request for this path.
+fn get(relay: &Relay, path: &str) -> String {
+    let mut stream = TcpStream::connect(&relay.address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", relay.address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Programs of moq-dev and pages that are given an URL with `http://` ask for it.
+fn tells_its_fingerprint(relay: &Relay) {
+    let answer = get(relay, "/certificate.sha256");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("access-control-allow-origin: *"), "{head}");
+    assert_eq!(body, relay.fingerprint);
 }
 
 /// New connections get the new one, on QUIC and on a WebSocket, and the old ones go on.
@@ -39,6 +60,7 @@ fn a_relay_reads_its_certificate_again_on_a_hangup() {
     assert_ne!(relay.fingerprint, old);
     // A session that was there goes on.
     second(&viewer.line());
+    tells_its_fingerprint(&relay);
     let mut dialed = |relay: &Relay| {
         for url in [relay.url(), format!("wss://{}/", relay.address)] {
             second(relay.clock_at(&url, "subscribe", &["--count", "1"]).rest().trim_end());
@@ -75,6 +97,8 @@ fn a_relay_that_made_its_certificate_keeps_it() {
     let mut relay = Relay::start("127.0.0.1:0", &[]);
     relay.running.signal("HUP");
     relay.running.says("the certificate is not in a file");
+    tells_its_fingerprint(&relay);
+    assert!(!get(&relay, "/certificate.sha256.old").contains(&relay.fingerprint));
     let _publisher = relay.clock("publish", &[]);
     second(relay.clock("subscribe", &["--count", "1"]).rest().trim_end());
 }

@@ -66,10 +66,17 @@ impl Draft {
 impl Setup {
     /// The row of `draft` as this peer understands it.
     pub(crate) fn draft(&self, draft: &'static Draft) -> &'static Draft {
-        if self.implementation.as_deref() != Some("moq-lite-js") {
+        if !self.is_moq_lite_js() {
             return draft;
         }
         OF_MOQ_LITE_JS.iter().find(|row| row.number == draft.number).unwrap_or(draft)
+    }
+
+    /// Whether the peer is `@moq/net`. Up to 19 it subscribes from the next object on, and has no use for a group without
+    /// its first one. So it gets the latest group from its beginning, as from `moq-relay`. Otherwise a page would wait for a
+    /// catalog that nobody changes (`moq_lite_js_gets_the_latest_group_from_its_first_object`).
+    pub(crate) fn is_moq_lite_js(&self) -> bool {
+        self.implementation.as_deref() == Some("moq-lite-js")
     }
 
     /// Whether the peer may be Cloudflare `moq-transport` 0.16 (16) or 0.17 (18), which does not name itself. It refuses to

@@ -89,12 +89,14 @@ impl Ietf {
 
     /// The first object of a subscription with this filter. Without a largest object it is the first one of all
     /// (3.1.4). On 14 a filter is mandatory, and the deployed publishers begin with the latest group if it asks
-    /// for the next one.
+    /// for the next one. `@moq/net` gets the same if it asks for the next object.
     pub(super) fn first_of(&self, filter: Filter, largest: Option<FramePosition>) -> FramePosition {
+        let takes_whole_groups = self.peer.as_ref().is_some_and(|peer| peer.is_moq_lite_js());
         let filter = match filter {
             Filter::NextGroup if self.draft.parameters == ParameterForm::Inline => {
                 Filter::GroupsBack(1)
             }
+            Filter::NextObject if takes_whole_groups => Filter::GroupsBack(1),
             filter => filter,
         };
         let range = range_of(Some(filter));
