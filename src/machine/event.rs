@@ -438,6 +438,15 @@ pub enum Event {
         /// The authorization tokens of the request (moq-transport), without their aliases.
         tokens: Vec<AuthToken>,
     },
+    /// A request of [`Command::SubscribeTracks`](super::Command::SubscribeTracks) is over, and its token is free. Tracks that
+    /// were offered stay so until the peer ends them.
+    TracksEnded {
+        /// The request.
+        tracks: Token,
+        /// Why: [`Error::Unsupported`] where the version or the peer has no such request, [`Error::Duplicate`] if the prefix
+        /// overlaps with that of another request, [`Error::Closed`] if the peer ended it, or the reason that the peer gave.
+        error: Error,
+    },
     /// The peer asks for the tracks of broadcasts: each is offered to it by PUBLISH (moq-transport 18 and later,
     /// SUBSCRIBE_TRACKS). Answer with [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce), with a reader that
     /// returns [`Announcement::Track`](super::Announcement::Track) alone, or

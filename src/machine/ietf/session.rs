@@ -199,11 +199,13 @@ impl Ietf {
             let breaks_rule = match &message {
                 // A client names no URI to which a server should move (9.2).
                 Message::Goaway(goaway) => !is_client && !goaway.uri.is_empty(),
-                // Nor here, and the answer to a request about namespaces names no track (9.4.1).
+                // Nor here, and the answer to a request about a prefix names no track (9.4.1).
                 Message::RequestError(RequestError { redirect: Some(redirect), .. }) => {
                     let is_about_names = matches!(
                         self.ids.kind_of(key),
-                        MessageType::SubscribeNamespace | MessageType::PublishNamespace
+                        MessageType::SubscribeNamespace
+                            | MessageType::SubscribeTracks
+                            | MessageType::PublishNamespace
                     );
                     !is_client && !redirect.uri.is_empty()
                         || is_about_names && !redirect.track.is_empty()

@@ -124,7 +124,7 @@ impl TrackWatch {
         let (key, watched) = self.broadcasts.at(slot)?;
         let waker = watched.waker.clone();
         if watched.is_hidden {
-            if watched.names.poll_closed(&waker).is_ready() {
+            if watched.names.poll_closed(Some(&waker)).is_ready() {
                 self.by_suffix.remove(&watched.suffix);
                 self.broadcasts.remove(key);
             }
@@ -134,7 +134,7 @@ impl TrackWatch {
             Some(track) => track,
             None => {
                 let next = watched.next.take().map(Poll::Ready);
-                let next = next.unwrap_or_else(|| watched.names.poll_next(&waker));
+                let next = next.unwrap_or_else(|| watched.names.poll_name(Some(&waker)));
                 let Poll::Ready(name) = next else { return None };
                 match watched.broadcast.serve_track(&name, None, self.horizon) {
                     Ok(track) => track,
