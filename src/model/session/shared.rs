@@ -146,11 +146,11 @@ impl SessionShared {
 
     /// Asks for the tracks below a prefix.
     pub(super) fn subscribe_tracks(&self, prefix: Path) -> Result<Token, Error> {
+        if let Some(error) = self.close_reason() {
+            return Err(error);
+        }
         self.peer.get().ok_or(Error::Unauthorized)?.check(&prefix)?;
         let mut state = lock(&self.state);
-        if let Some(error) = &state.closed {
-            return Err(error.clone());
-        }
         if state.tracks.len() >= self.max_tracks {
             return Err(Error::Limit(LimitKind::AnnounceRequests));
         }
@@ -265,6 +265,7 @@ impl SessionShared {
             for waiting in [tracks_waiters, peer_waiters, goaway_waiters, close_waiters] {
                 waiting.take(wakes);
             }
+            state.tracks = Slab::default();
             std::mem::take(&mut state.commands)
         });
     }

@@ -15,11 +15,13 @@ pub struct TracksRequest {
     request: Token,
     prefix: Path,
     slot: WaitSlot,
+    /// The reason that was returned.
+    ended: Option<Error>,
 }
 
 impl TracksRequest {
     pub(crate) fn new(session: Arc<SessionShared>, request: Token, prefix: Path) -> Self {
-        Self { session, request, prefix, slot: WaitSlot::default() }
+        Self { session, request, prefix, slot: WaitSlot::default(), ended: None }
     }
 
     /// The prefix of the broadcasts, as it was passed to
@@ -29,8 +31,11 @@ impl TracksRequest {
     }
 
     fn wait_ended(&mut self, waker: Option<&Waker>) -> Poll<Error> {
-        let Self { session, request, slot, .. } = self;
-        wait_on(
+        let Self { session, request, slot, ended, .. } = self;
+        if let Some(error) = ended {
+            return Poll::Ready(error.clone());
+        }
+        let reason = wait_on(
             &session.state,
             waker,
             slot,
@@ -40,7 +45,8 @@ impl TracksRequest {
                 let ended = ended.or(state.closed.as_ref());
                 ended.map_or(Poll::Pending, |error| Poll::Ready(error.clone()))
             },
-        )
+        );
+        reason.map(|error| ended.insert(error).clone())
     }
 
     wait! {
