@@ -11,7 +11,9 @@ use smoq::{
     Version,
 };
 
-const DRAFTS: [Version; 7] = [
+const DRAFTS: [Version; 9] = [
+    Version::Moqt14,
+    Version::Moqt15,
     Version::Moqt16,
     Version::Moqt17,
     Version::Moqt18,
@@ -198,6 +200,34 @@ fn a_refusal_is_the_end_of_the_request() {
         assert_eq!(room.try_ended(), Poll::Ready(Error::App(3)), "{version}");
         assert_eq!(inner.try_ended(), Poll::Ready(Error::Duplicate), "{version}: as before");
         assert_eq!(near.subscribe_tracks("hall").err(), Some(Error::App(3)), "{version}");
+    }
+}
+
+/// On 14 and 15 the request for announcements brings the tracks of its prefix. That for the root can't be sent there.
+#[test]
+fn announcements_bring_tracks_on_14_and_15() {
+    for version in Version::known() {
+        let brings = matches!(version, Version::Moqt14 | Version::Moqt15);
+        let [origin, seen] = [(); 2].map(|()| Origin::default().produce());
+        let client = Client::new().with_consume(seen.scope(["room"]).unwrap());
+        let server = Server::new().with_publish(origin.consume());
+        let (near, client) = client.connect(version, Instant::ZERO);
+        let (_far, server) = server.accept(version, Instant::ZERO);
+        let mut pair = Pair::new(client, server, Link::perfect());
+        let mut alice = origin.create_broadcast("room/alice").unwrap();
+        let mut video = alice.create_track("video").unwrap();
+        pair.run_until_idle();
+        let found = seen.consume().broadcast("room/alice").expect("it is announced");
+        let expected = if brings { &["video"][..] } else { &[] };
+        assert_eq!(read(&mut found.track_names()), expected, "{version}");
+        let mut request = near.subscribe_tracks("room").unwrap();
+        pair.run_until_idle();
+        assert_eq!(request.try_ended().is_pending(), version >= Version::Moqt14, "{version}");
+        let mut track = found.subscribe_track("video", Subscription::default()).unwrap();
+        pair.run_until_idle();
+        write(&mut video);
+        pair.run_until_idle();
+        assert!(matches!(track.try_recv_group(), Poll::Ready(Ok(Some(_)))), "{version}");
     }
 }
 

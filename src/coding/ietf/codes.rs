@@ -98,7 +98,6 @@ impl Draft {
             NOT_SUPPORTED => Error::Unsupported,
             EXPIRED_AUTH_TOKEN => Error::Expired,
             DOES_NOT_EXIST => Error::NotFound,
-            PREFIX_OVERLAP => Error::Duplicate,
             _ if self.unsupported_extension() == Some(code) => Error::UnknownProperty,
             _ if codes.duplicate_subscription == Some(code) => Error::Duplicate,
             _ if codes.going_away == Some(code) => Error::GoingAway,

@@ -10,7 +10,7 @@ use super::peer_broadcasts::PeerBroadcast;
 use super::roles::{AnnounceSubscription, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Message, PublishNamespace, UNINTERESTED};
+use crate::coding::ietf::{Message, PREFIX_OVERLAP, PublishNamespace, UNINTERESTED};
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -110,7 +110,8 @@ impl Ietf {
             Ok(None) => return Ok(Progress::Wait),
             Ok(Some(Message::RequestOk(_))) => None,
             Ok(Some(Message::RequestError(error))) => {
-                subscription.over = Some(self.draft.request_error(error.code));
+                let overlap = (error.code == PREFIX_OVERLAP).then_some(Error::Duplicate);
+                subscription.over = overlap.or(Some(self.draft.request_error(error.code)));
                 None
             }
             // The peer does not offer this track. The application can subscribe to it by its name (3.6.3).

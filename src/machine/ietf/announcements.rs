@@ -101,8 +101,7 @@ impl Ietf {
         };
         // Nothing is to flow before somebody reads it.
         let forward = (for_tracks && !self.may_not_update_offers()).then_some(false);
-        let parameters = Parameters { forward, ..Parameters::default() };
-        let parameters = parameters.for_message(kind, self.draft);
+        let parameters = Parameters { forward, ..Default::default() }.for_message(kind, self.draft);
         let subscription =
             AnnounceSubscription { prefix: prefix.clone(), tracks, ..Default::default() };
         let role = Role::AnnounceSubscription(subscription);

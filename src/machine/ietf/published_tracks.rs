@@ -7,7 +7,9 @@ use alloc::boxed::Box;
 use super::publisher::options_of;
 use super::roles::{AnnounceResponse, Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
-use crate::coding::ietf::{Location, Message, MessageType, Parameters, Publish, PublishBlocked};
+use crate::coding::ietf::{
+    Location, Message, MessageType, Parameters, Publish, PublishBlocked, Wanted,
+};
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -75,7 +77,8 @@ impl Ietf {
         };
         (response.prefix, response.reader) = (prefix.clone(), None);
         let (request, result, tokens) = (RequestKey::of(key), Ok(()), asked.shown.clone());
-        core.notices.push_back(Event::TracksRequested { request, prefix, tokens });
+        let names = response.wanted == Wanted::Both;
+        core.notices.push_back(Event::TracksRequested { request, prefix, names, tokens });
         Progress::Event(Event::RequestEnded { request, result })
     }
 

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
-use crate::coding::ietf::{Filter, Parameters, TrackProperties};
+use crate::coding::ietf::{Filter, Parameters, TrackProperties, Wanted};
 use crate::error::Error;
 use crate::machine::engine::FetchId;
 use crate::machine::source::Token;
@@ -83,6 +83,7 @@ pub(super) struct AnnounceResponse {
     /// The peer did not ask: each broadcast is a PUBLISH_NAMESPACE of its own. Otherwise it is a
     /// NAMESPACE on the peer's request.
     pub(super) unsolicited: bool,
+    pub(super) wanted: Wanted,
     /// The peer wants tracks, by PUBLISH: the parameters of SUBSCRIBE_TRACKS.
     pub(super) tracks: Option<Box<Parameters>>,
     /// Where to read our broadcasts, once the application accepted the request.
@@ -120,5 +121,5 @@ impl crate::census::Counted for Role {
     }
 }
 
-census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, tracks, reader, ready; } }
+census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, wanted, tracks, reader, ready; } }
 census! { each AnnounceSubscription { counts: names; plain: prefix, tracks, over; } }

@@ -22,7 +22,7 @@ use crate::coding::ietf::{
     Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_VALUE, Message,
     MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
     RequestError, RequestOk, RequestUpdate, Setup, TrackProperties, UNKNOWN_AUTH_TOKEN_ALIAS,
-    frame_message,
+    Wanted, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -268,7 +268,8 @@ impl Ietf {
             Some(_) => return fault("not a message of this request"),
         };
         let Parameters { unusable, forward, ref prefix, .. } = parameters;
-        let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, tracks.is_some()));
+        let wanted = tracks.as_ref().map_or(Wanted::Namespaces, |tracks| tracks.wanted);
+        let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, wanted));
         let possible = match &tracks {
             Some(_) => Parameters { forward, prefix: prefix.clone(), ..Parameters::default() },
             None => Parameters::default(),

@@ -377,7 +377,7 @@ enums! {
         28 LargestFrame { subscription, largest },
         29 BroadcastOffered { request, broadcast, tokens },
         30 Subgroup { subscription, group, sequence, subgroup },
-        31 TracksRequested { request, prefix, tokens },
+        31 TracksRequested { request, prefix, names, tokens },
         32 TracksEnded { tracks, error },
     }
     Command {

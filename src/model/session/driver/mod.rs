@@ -505,10 +505,10 @@ impl Driver {
                 self.subscribe_ended(subscription, result);
             }
             Event::AnnounceRequested { request, prefix, exclude, hidden, .. } => {
-                self.announce_requested(request, &prefix, exclude, hidden, false);
+                self.announce_requested(request, &prefix, exclude, hidden, None);
             }
-            Event::TracksRequested { request, prefix, .. } => {
-                self.announce_requested(request, &prefix, Hop::UNKNOWN, true, true);
+            Event::TracksRequested { request, prefix, names, .. } => {
+                self.announce_requested(request, &prefix, Hop::UNKNOWN, true, Some(names));
             }
             Event::SubscribeStarted { subscription, group } => {
                 if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
