@@ -76,7 +76,7 @@ impl World {
 /// The names that were not read yet.
 fn read(names: &mut TrackNames) -> Vec<String> {
     let mut read = vec![];
-    while let Poll::Ready(Ok(Some(name))) = names.try_next() {
+    while let Poll::Ready(Ok(Some(name))) = names.try_next_name() {
         read.push(name.to_string());
     }
     read
@@ -334,6 +334,6 @@ fn tracks_pass_a_relay() {
         alice.finish().unwrap();
         drop((video, _audio));
         settle();
-        assert_eq!(names.try_next(), Poll::Ready(Ok(None)), "{version}");
+        assert_eq!(names.try_next_name(), Poll::Ready(Ok(None)), "{version}");
     }
 }

@@ -31,15 +31,15 @@ pub(crate) fn rows(table: &mut Table) {
         });
     }
     for cause in ["finish", "abort", "drop", "a track"] {
-        table.row("TrackNames::poll_next", cause, |case| {
+        table.row("TrackNames::poll_next_name", cause, |case| {
             let mut broadcast = Broadcast::new().produce();
             for _ in 0..2 {
                 let mut names = broadcast.consume().track_names();
-                case.waits(move |cx| names.poll_next(cx).is_ready());
+                case.waits(move |cx| names.poll_next_name(cx).is_ready());
             }
             let other = Broadcast::new().produce();
             let mut names = other.consume().track_names();
-            case.other("a waiter elsewhere", move |cx| names.poll_next(cx).is_ready());
+            case.other("a waiter elsewhere", move |cx| names.poll_next_name(cx).is_ready());
             if cause == "a track" {
                 let mut closed = broadcast.consume();
                 case.other("a waiter for the end", move |cx| closed.poll_closed(cx).is_ready());

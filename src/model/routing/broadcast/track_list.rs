@@ -106,7 +106,7 @@ impl TrackNames {
         self.waiter.closed(waker)
     }
 
-    fn wait_next(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Arc<str>>>> {
+    fn wait_next_name(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Arc<str>>>> {
         match self.poll_name(waker) {
             Poll::Ready(name) => Poll::Ready(Ok(Some(name))),
             Poll::Pending => self.poll_closed(waker).map_ok(|()| None),
@@ -120,7 +120,7 @@ impl TrackNames {
         /// # Errors
         ///
         /// The reason if the end was not clean.
-        wait_next => poll_next, next, try_next() -> Result<Option<Arc<str>>>
+        wait_next_name => poll_next_name, next_name, try_next_name() -> Result<Option<Arc<str>>>
     }
 }
 
