@@ -8,7 +8,7 @@ use super::publisher::options_of;
 use super::roles::{AnnounceResponse, Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    Location, Message, MessageType, Parameters, Publish, PublishBlocked, Wanted,
+    GroupOrder, Location, Message, MessageType, Parameters, Publish, PublishBlocked, Wanted,
 };
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
@@ -34,8 +34,9 @@ impl Ietf {
         };
         let (namespace, properties) = (response.prefix.join(&suffix), self.properties(&info));
         let largest = largest.map(Location::from);
-        let parameters =
-            Parameters { largest, ..asked.for_message(MessageType::Publish, self.draft) };
+        let parameters = asked.for_message(MessageType::Publish, self.draft);
+        let order = parameters.order.or(self.state(GroupOrder::Descending).order);
+        let parameters = Parameters { largest, order, ..parameters };
         let is_possible = !core.peer_is_going_away
             && !core.state.is_ending()
             && core.incoming.len() < core.limits.subscriptions

@@ -244,6 +244,9 @@ fn one_request_may_ask_for_namespaces_and_tracks() {
         assert_eq!((offer.namespace, &*offer.track), (path("room/a"), "video"), "{version}");
         let forward = version == Moqt14;
         assert_eq!(offer.parameters.forward, Some(forward), "{version}");
+        // PUBLISH of 14 must name an order.
+        let order = (version == Moqt14).then_some(GroupOrder::Descending);
+        assert_eq!(offer.parameters.order, order, "{version}");
         let id = talk.id(offer.id);
         let parameters = Parameters { forward: Some(true), ..Parameters::default() };
         let accepted = Message::PublishOk(RequestOk { id, parameters, ..RequestOk::default() });
