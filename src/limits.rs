@@ -46,7 +46,8 @@ pub struct Limits {
     pub announcements: usize,
     /// Announce requests of the peer that are open at the same time. Each of them records what was
     /// announced on it. Beyond it a new one is refused; on moq-lite the refusal is an answer without
-    /// broadcasts. Default 64.
+    /// broadcasts. Requests of this side for tracks ([`TracksRequest`](crate::TracksRequest)) have the same
+    /// limit; a new one fails with [`Limit`](crate::Error::Limit). Default 64.
     pub announce_requests: usize,
     /// Broadcasts that are announced to the peer at the same time, over all of its announce requests.
     /// Beyond it no others are announced until an eighth of the limit is free again. Default 131,072.

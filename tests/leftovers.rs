@@ -76,9 +76,11 @@ impl World {
             while let Poll::Ready(Ok(Some(_))) = group.poll_read_frame(&mut cx) {}
         }
         let probe = (self.round % 7 == 0).then(|| self.sessions[1].probe());
+        let tracks =
+            (self.round % 5 == 0).then(|| self.sessions[1].subscribe_tracks("hall").unwrap());
         drop((frame, group));
         self.pair.advance(Duration::from_millis(50));
-        drop((readers, other, groups, asked, dynamic, probe, video, broadcast));
+        drop((readers, other, groups, asked, dynamic, probe, tracks, video, broadcast));
         // Track information is cached for two seconds, and held routes for less.
         self.pair.advance(Duration::from_secs(5));
         // The simulator's own memory is excluded.

@@ -14,7 +14,7 @@ use smoq::{
     FrameConsumer, FrameProducer, Group, GroupConsumer, GroupProducer, GroupRequest, Hop, Hops,
     IncomingSession, Instant, Limits, Origin, OriginConsumer, OriginDynamic, OriginProducer, Path,
     Probe, Server, Session, Subscription, Timescale, Timestamp, Track, TrackConsumer, TrackDynamic,
-    TrackInfo, TrackProducer, TrackRequest, Version, Versions,
+    TrackInfo, TrackNames, TrackProducer, TrackRequest, TracksRequest, Version, Versions,
 };
 
 /// Polls a future once, as an executor does.
@@ -97,10 +97,11 @@ const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
     const fn moved<T: Send + 'static>() {}
     shared::<(OriginProducer, OriginConsumer, OriginDynamic, BroadcastRequest)>();
-    shared::<(BroadcastProducer, BroadcastConsumer, BroadcastDynamic, TrackRequest)>();
+    shared::<(BroadcastProducer, BroadcastConsumer, BroadcastDynamic, TrackRequest, TrackNames)>();
     shared::<(TrackProducer, TrackConsumer, TrackDynamic, GroupRequest)>();
     shared::<(GroupProducer, GroupConsumer, FrameProducer, FrameConsumer, Frame)>();
-    shared::<(Client, Server, Session, IncomingSession, Probe, Error, CloseReason)>();
+    shared::<(Client, Server, Session, IncomingSession, Probe, TracksRequest, Error, CloseReason)>(
+    );
     moved::<(Driver, Machine)>();
 };
 

@@ -8,7 +8,7 @@
 //! | `tracks` | `TrackConsumer`, `TrackProducer`, and requests for groups |
 //! | `broadcasts` | `BroadcastConsumer`, `BroadcastProducer`, and requests for tracks |
 //! | `origins` | `OriginConsumer`, and requests for broadcasts |
-//! | `sessions` | `Session`, `IncomingSession`, `Probe`, `ReadyList` |
+//! | `sessions` | `Session`, `IncomingSession`, `Probe`, `TracksRequest`, `ReadyList` |
 //! | `drivers` | `Driver` |
 
 #[path = "wakers/broadcasts.rs"]

@@ -547,6 +547,10 @@ impl<'a> World<'a> {
                 let first_frame = if choice % 8 == 7 { choice as u64 } else { 0 };
                 Command::Group { request, group: token, sequence, first_frame }
             }
+            (_, None) if choice % 16 == 2 => {
+                Command::SubscribeTracks { tracks: token, prefix: Path::new("a") }
+            }
+            (_, None) if choice % 16 == 10 => Command::UnsubscribeTracks { tracks: token },
             (_, None) if choice % 4 == 1 => Command::Probe,
             (_, None) if choice % 4 == 3 => Command::Unprobe,
             (_, None) => Command::UpdateSubscribe { subscription, want },

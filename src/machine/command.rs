@@ -288,6 +288,16 @@ pub enum Command {
         /// The options of the subscription.
         want: Subscription,
     },
+    /// Asks the peer to offer each track below a prefix, those that exist and those that come
+    /// (moq-transport-22, 3.6). For each offer there is an [`Event::TrackOffered`](super::Event::TrackOffered).
+    /// [`Event::TracksEnded`](super::Event::TracksEnded) follows if the peer refuses or ends the request, or if the version
+    /// has none. The offers go on then.
+    SubscribeTracks {
+        /// Names the request in events. No other one has this token.
+        tracks: Token,
+        /// The prefix of the broadcasts.
+        prefix: Path,
+    },
     /// Withdraws [`Command::Probe`], without an event. It may be given again later.
     Unprobe,
     /// Ends a subscription of ours, and [`Event::SubscribeEnded`](super::Event::SubscribeEnded)
@@ -295,6 +305,11 @@ pub enum Command {
     Unsubscribe {
         /// The subscription.
         subscription: Token,
+    },
+    /// Withdraws [`Command::SubscribeTracks`], without an event. Tracks that were offered stay so until the peer ends them.
+    UnsubscribeTracks {
+        /// The request.
+        tracks: Token,
     },
     /// Changes the options of a subscription of ours, where the version can.
     UpdateSubscribe {

@@ -438,9 +438,19 @@ pub enum Event {
         /// The authorization tokens of the request (moq-transport), without their aliases.
         tokens: Vec<AuthToken>,
     },
-    /// The peer asks for the tracks of broadcasts: each is offered to it by PUBLISH (moq-transport 18 and later,
-    /// SUBSCRIBE_TRACKS). Answer with [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce), with a reader that
-    /// returns [`Announcement::Track`](super::Announcement::Track) alone, or
+    /// A request of [`Command::SubscribeTracks`](super::Command::SubscribeTracks) is over, and its token is free. Tracks that
+    /// were offered stay so until the peer ends them.
+    TracksEnded {
+        /// The request.
+        tracks: Token,
+        /// Why: [`Error::Unsupported`] where the version or the peer has no such request, [`Error::Duplicate`] if the prefix
+        /// overlaps with that of another request, [`Error::Closed`] if the peer ended it, or the reason that the peer gave.
+        error: Error,
+    },
+    /// The peer asks for the tracks of broadcasts: each is offered to it by PUBLISH (moq-transport: SUBSCRIBE_TRACKS, 18 and
+    /// later; SUBSCRIBE_NAMESPACE before). Answer with
+    /// [`Command::AcceptAnnounce`](super::Command::AcceptAnnounce), with a reader that
+    /// returns [`Announcement::Track`](super::Announcement::Track) alone, or with `names` the broadcasts as well, or
     /// [`Command::Refuse`](super::Command::Refuse). For each offer that the peer accepts, there is an
     /// [`Event::SubscribeRequested`]. The end of this request ends none of them. A peer that asks for another prefix instead
     /// ends it by [`Event::RequestEnded`], and begins it again by an event of this kind, with the same key.
@@ -449,6 +459,9 @@ pub enum Event {
         request: RequestKey,
         /// The prefix of the broadcasts.
         prefix: Path,
+        /// Whether the peer asks for announcements of the broadcasts with the same request (16, 17). On 14 and 15 it has
+        /// them without a request.
+        names: bool,
         /// The authorization tokens of the request (moq-transport), without their aliases.
         tokens: Vec<AuthToken>,
     },

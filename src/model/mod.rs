@@ -20,11 +20,11 @@ pub use cache::{
 };
 pub use routing::{
     Announce, Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, BroadcastRequest,
-    Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackRequest,
+    Origin, OriginConsumer, OriginDynamic, OriginProducer, TrackNames, TrackRequest,
 };
 pub use session::{
     Client, CloseReason, Driver, Goaway, HttpRequest, IncomingSession, PeerRequest,
-    PeerRequestKind, Probe, Retained, Server, Session, SessionGauges, SessionStats,
+    PeerRequestKind, Probe, Retained, Server, Session, SessionGauges, SessionStats, TracksRequest,
 };
 #[cfg(feature = "stream")]
 pub use streams::{Announcements, Frames, Groups};

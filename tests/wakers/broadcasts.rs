@@ -30,6 +30,28 @@ pub(crate) fn rows(table: &mut Table) {
             move || (end(cause, broadcast), other)
         });
     }
+    for cause in ["finish", "abort", "drop", "a track"] {
+        table.row("TrackNames::poll_next_name", cause, |case| {
+            let mut broadcast = Broadcast::new().produce();
+            for _ in 0..2 {
+                let mut names = broadcast.consume().track_names();
+                case.waits(move |cx| names.poll_next_name(cx).is_ready());
+            }
+            let other = Broadcast::new().produce();
+            let mut names = other.consume().track_names();
+            case.other("a waiter elsewhere", move |cx| names.poll_next_name(cx).is_ready());
+            if cause == "a track" {
+                let mut closed = broadcast.consume();
+                case.other("a waiter for the end", move |cx| closed.poll_closed(cx).is_ready());
+            }
+            move || match cause {
+                "a track" => {
+                    (Some(broadcast.create_track("video").unwrap()), Some(broadcast), other)
+                }
+                _ => (None, end(cause, broadcast), other),
+            }
+        });
+    }
     for cause in ["finish", "abort"] {
         table.row("BroadcastProducer::poll_closed", cause, |case| {
             let broadcast = Broadcast::new().produce();

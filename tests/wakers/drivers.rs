@@ -83,7 +83,7 @@ fn row<F, K>(
 /// Operations of an application on a session or its origin.
 fn operations(table: &mut Table, version: Version) {
     type Act = fn(&mut Joined) -> Box<dyn Any>;
-    let acts: [(&str, Act); 8] = [
+    let acts: [(&str, Act); 9] = [
         ("close", |it| {
             it.sessions[0].close(Error::Cancelled);
             Box::new(())
@@ -94,6 +94,7 @@ fn operations(table: &mut Table, version: Version) {
         }),
         ("GOAWAY", |it| Box::new(it.sessions[0].go_away(Goaway::default()))),
         ("a probe", |it| Box::new(it.sessions[0].probe())),
+        ("tracks are asked for", |it| Box::new(it.sessions[0].subscribe_tracks("room").unwrap())),
         ("a broadcast", |it| Box::new(it.origins[0].create_broadcast("new").unwrap())),
         ("a broadcast is requested from the peer", |it| {
             Box::new(it.sessions[0].request_broadcast("there/unknown").unwrap())
@@ -130,6 +131,12 @@ fn operations(table: &mut Table, version: Version) {
         let probes = [(); 2].map(|()| it.sessions[0].probe());
         move |_| drop(probes)
     });
+    if version >= Version::Moqt16 {
+        row(table, version, "tracks are not asked for any more", |it| {
+            let request = it.sessions[0].subscribe_tracks("room").unwrap();
+            move |_| drop(request)
+        });
+    }
     row(table, version, "the last handle of a requested broadcast is dropped", |it| {
         let requested = it.sessions[0].request_broadcast("there").unwrap();
         let handles = [requested.clone(), requested];

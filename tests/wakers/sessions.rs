@@ -146,6 +146,36 @@ pub(crate) fn rows(table: &mut Table) {
             }
         });
     }
+    for version in [Version::Lite06, Version::Moqt16, Version::Moqt22] {
+        for cause in ["refused", "the session ends"] {
+            table.row("TracksRequest::poll_ended", &format!("{version}, {cause}"), |case| {
+                let mut joined = joined(version);
+                let held = joined.sessions[0].subscribe_tracks("room").unwrap();
+                if version != Version::Lite06 {
+                    joined.pair.run_until_idle();
+                }
+                let overlapping = match cause {
+                    "refused" => "room/alice",
+                    _ => "hall",
+                };
+                let mut request = joined.sessions[0].subscribe_tracks(overlapping).unwrap();
+                case.waits(move |cx| request.poll_ended(cx).is_ready());
+                let mut session = joined.sessions[0].clone();
+                if cause == "refused" {
+                    case.other("a waiter for the end", move |cx| {
+                        session.poll_closed(cx).is_ready()
+                    });
+                }
+                move || {
+                    if cause == "the session ends" {
+                        joined.sessions[0].close(Error::Cancelled);
+                    }
+                    joined.pair.run_until_idle();
+                    (held, joined)
+                }
+            });
+        }
+    }
     table.row("ReadyList::poll_ready", "a key is woken", |case| {
         let mut list = ReadyList::new();
         let (one, other) = (list.waker(1), list.waker(2));

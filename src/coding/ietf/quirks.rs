@@ -86,6 +86,13 @@ impl Setup {
         (16..=18).contains(&draft.number) && self.implementation.is_none() && !self.solicit
     }
 
+    /// Whether the peer takes PUBLISH where it asks for namespaces and tracks at once: up to 15, and by an option on 16 and
+    /// 17. Peers of moq-dev want the namespaces alone (`peers_of_moq_dev_get_no_tracks_with_the_namespaces`).
+    pub(crate) fn takes_offers(&self) -> bool {
+        let is_moq_dev = |name: &str| name.starts_with("moq-lite");
+        !self.solicit && !self.implementation.as_deref().is_some_and(is_moq_dev)
+    }
+
     /// Whether the peer is `moq-lite` 0.16 or older. It announces unsolicited, and closes the session on the
     /// SUBSCRIBE_NAMESPACE of draft 18 and on filters with locations. Its successors have the same name and
     /// send SOLICIT (`a_prefix_is_requested_on_its_own_stream`).

@@ -8,7 +8,7 @@ use super::new_requests::check_reserved;
 use super::roles::{AnnounceResponse, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::ietf::{
-    FinRule, Message, NamespaceForm, PREFIX_OVERLAP, PublishNamespace, SubscribeNamespace,
+    FinRule, Message, NamespaceForm, PREFIX_OVERLAP, PublishNamespace, SubscribeNamespace, Wanted,
 };
 use crate::error::{Error, LimitKind};
 use crate::hop::Hop;
@@ -26,10 +26,10 @@ impl Ietf {
         core: &mut Core,
         key: Key,
         message: SubscribeNamespace,
-        is_for_tracks: bool,
+        wanted: Wanted,
     ) -> Progress {
         let SubscribeNamespace { prefix, parameters, .. } = message;
-        if self.overlaps(&prefix, is_for_tracks) {
+        if self.overlaps(&prefix, wanted) {
             return self.refuse(core, key, PREFIX_OVERLAP);
         }
         if self.responses().count() >= core.limits.announce_requests {
@@ -37,15 +37,31 @@ impl Ietf {
         }
         let (request, exclude, asked) = (RequestKey::of(key), Hop::UNKNOWN, prefix.clone());
         let tokens = parameters.shown.clone();
-        let event = match is_for_tracks {
-            true => Event::TracksRequested { request, prefix, tokens },
+        let names = wanted == Wanted::Both;
+        let event = match wanted {
             // The drafts know no hidden broadcasts, so that nothing is left out.
-            false => Event::AnnounceRequested { request, prefix, exclude, hidden: true, tokens },
+            Wanted::Namespaces => {
+                Event::AnnounceRequested { request, prefix, exclude, hidden: true, tokens }
+            }
+            _ => Event::TracksRequested { request, prefix, names, tokens },
         };
-        let tracks = is_for_tracks.then(|| Box::new(parameters));
-        let response = AnnounceResponse { prefix: asked, tracks, ..AnnounceResponse::default() };
+        let tracks = (wanted != Wanted::Namespaces).then(|| Box::new(parameters));
+        let response = AnnounceResponse { prefix: asked, wanted, tracks, ..Default::default() };
         self.set_role(key, Role::AnnounceResponse(response));
         Progress::Event(event)
+    }
+
+    /// What a SUBSCRIBE_NAMESPACE asks for. Up to 15 it asks for both, and a peer that gets all announcements unsolicited
+    /// lacks the tracks. Peers of moq-dev want none with the announcements.
+    pub(super) fn wanted(&self, asked: Wanted) -> Wanted {
+        let takes_offers = self.peer.as_ref().is_some_and(|peer| peer.takes_offers());
+        match asked {
+            Wanted::Namespaces if takes_offers && self.draft.namespaces <= NamespaceForm::Id => {
+                Wanted::Tracks
+            }
+            Wanted::Both if !takes_offers => Wanted::Namespaces,
+            asked => asked,
+        }
     }
 
     /// The requests of the peer for a prefix. Unsolicited announcements are no request of the peer.
@@ -58,8 +74,11 @@ impl Ietf {
 
     /// Whether the peer asked for a prefix that covers this one, or is covered by it. Requests for tracks and those for
     /// namespaces do not overlap.
-    pub(super) fn overlaps(&self, prefix: &Path, tracks: bool) -> bool {
-        let mut same = self.responses().filter(|it| it.tracks.is_some() == tracks);
+    pub(super) fn overlaps(&self, prefix: &Path, wanted: Wanted) -> bool {
+        let is_same = |it: &&AnnounceResponse| {
+            it.wanted == wanted || it.wanted == Wanted::Both || wanted == Wanted::Both
+        };
+        let mut same = self.responses().filter(is_same);
         same.any(|it| it.prefix.has_prefix(prefix) || prefix.has_prefix(&it.prefix))
     }
 
@@ -99,8 +118,9 @@ impl Ietf {
         let mut role = core::mem::take(self.role(key));
         if let Role::AnnounceResponse(response) = &mut role {
             let is_named = self.names_each(response);
-            // A peer that gets everything unsolicited gets nothing twice.
-            if is_named && !response.unsolicited && self.broadcasts.announcer.is_some() {
+            // A peer that gets everything unsolicited gets nothing twice. Then tracks are all that it lacks.
+            let is_asked = !response.unsolicited && response.tracks.is_none();
+            if is_named && is_asked && self.broadcasts.announcer.is_some() {
                 response.ready = false;
             }
             while let (Some(reader), true) = (response.reader, response.ready) {
@@ -221,7 +241,7 @@ impl Ietf {
         response: &mut AnnounceResponse,
     ) -> Read {
         let is_for_names =
-            response.tracks.is_none() || self.draft.namespaces < NamespaceForm::Plain;
+            response.wanted != Wanted::Tracks || self.draft.namespaces < NamespaceForm::Plain;
         let fin_cancels = self.draft.fin == FinRule::Cancels && is_for_names;
         let is_over = core.requests.abandoned(key).is_some();
         let is_over = is_over || fin_cancels && core.requests.is_ended(key);

@@ -10,7 +10,7 @@ use super::peer_broadcasts::PeerBroadcast;
 use super::roles::{AnnounceSubscription, Role};
 use super::session::{Ietf, Read, fault};
 use crate::coding::DecodeError;
-use crate::coding::ietf::{Message, PublishNamespace, UNINTERESTED};
+use crate::coding::ietf::{Message, PREFIX_OVERLAP, PublishNamespace, UNINTERESTED};
 use crate::error::{Error, LimitKind};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -83,34 +83,39 @@ impl Ietf {
         known.reported.then(|| Event::Unannounced { path: path.clone() })
     }
 
-    /// Reads the answers to SUBSCRIBE_NAMESPACE. The end of the stream ends all that was announced
-    /// on it (4.2), one event at a time.
+    /// Reads the answers to SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS. The end of the stream ends all that was announced
+    /// on it (4.2), one event at a time. It ends no track that was offered.
     pub(super) fn read_announce_subscription(
         &mut self,
         core: &mut Core,
         key: Key,
         subscription: &mut AnnounceSubscription,
     ) -> Read {
-        if subscription.over {
+        if let Some(error) = &subscription.over {
             let Some(suffix) = subscription.names.pop_first() else {
                 self.finish(core, key);
-                return Ok(Progress::Wait);
+                let Some(tracks) = subscription.tracks else { return Ok(Progress::Wait) };
+                return Ok(Progress::Event(Event::TracksEnded { tracks, error: error.clone() }));
             };
             let event = self.remove_broadcast(&subscription.prefix.join(&suffix), true);
             return Ok(event.map_or(Progress::More, Progress::Event));
         }
         let Some(request) = core.requests.get(key) else { return Ok(Progress::Wait) };
-        if request.recv.reset().is_some() || request.recv.is_finished() {
-            subscription.over = true;
+        let reset = request.recv.reset().map(Error::from_stream_code);
+        subscription.over = reset.or(request.recv.is_finished().then_some(Error::Closed));
+        if subscription.over.is_some() {
             return Ok(Progress::More);
         }
         let event = match self.next_message(core, key) {
             Ok(None) => return Ok(Progress::Wait),
             Ok(Some(Message::RequestOk(_))) => None,
-            Ok(Some(Message::RequestError(_))) => {
-                subscription.over = true;
+            Ok(Some(Message::RequestError(error))) => {
+                let overlap = (error.code == PREFIX_OVERLAP).then_some(Error::Duplicate);
+                subscription.over = overlap.or(Some(self.draft.request_error(error.code)));
                 None
             }
+            // The peer does not offer this track. The application can subscribe to it by its name (3.6.3).
+            Ok(Some(Message::PublishBlocked(_))) if subscription.tracks.is_some() => None,
             Ok(Some(Message::Namespace(suffix))) => {
                 let path = subscription.prefix.join(&suffix);
                 // A path past our limits, or the root on draft 16, can't be subscribed, so that it

@@ -6,15 +6,16 @@
 //! send it and declare so by the option SOLICIT. So we announce unsolicited unless the peer sends SOLICIT,
 //! and always send SUBSCRIBE_NAMESPACE for the prefixes that we want.
 
-use alloc::collections::BTreeSet;
-
 use super::roles::{AnnounceResponse, AnnounceSubscription, Role};
 use super::session::Ietf;
-use crate::coding::ietf::{ControlStreams, Message, Parameters, SubscribeNamespace, Wanted};
+use crate::coding::ietf::{
+    ControlStreams, Message, MessageType, NamespaceForm, Parameters, SubscribeNamespace, Wanted,
+};
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
 use crate::machine::engine::{Core, Dialect, Progress};
 use crate::machine::event::{Event, RequestKey};
+use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 
@@ -40,7 +41,8 @@ impl Ietf {
         }
         // That peer would close the session on the request, and announces unsolicited anyway.
         if !(self.is_early_moq_lite() && self.draft.has_request_streams()) {
-            self.broadcasts.pending_interests = self.interests.iter().cloned().collect();
+            let prefixes = self.interests.iter().map(|prefix| (None, prefix.clone()));
+            self.broadcasts.pending_prefixes.extend(prefixes);
         }
         self.send_pending(core);
     }
@@ -60,31 +62,70 @@ impl Ietf {
         !solicits && (announced.acknowledged || self.is_early_moq_lite())
     }
 
-    /// Sends what waited for credit: SUBSCRIBE_NAMESPACE for the remaining prefixes, then
-    /// announcements.
+    /// Sends what waited for credit: the requests for the remaining prefixes, then announcements.
     pub(super) fn send_pending(&mut self, core: &mut Core) {
         while self.may_open() {
-            let Some(prefix) = self.broadcasts.pending_interests.pop_first() else { break };
-            if !self.draft.has_prefix(&prefix) {
-                continue;
-            }
-            let role = Role::AnnounceSubscription(AnnounceSubscription {
-                prefix: prefix.clone(),
-                names: BTreeSet::new(),
-                over: false,
-            });
+            let Some((tracks, prefix)) = self.broadcasts.pending_prefixes.pop_first() else {
+                break;
+            };
             // A prefix that can't be encoded has no announcement below it either.
-            let make = |id| {
-                let wanted = Wanted::default();
-                let parameters = Parameters::default();
-                Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
-            };
-            let _ = match self.draft.control {
-                ControlStreams::Single => self.open(core, role, make),
-                _ => self.open_stream(core, role, make),
-            };
+            if let Err(error) = self.ask(core, tracks, prefix) {
+                core.notices.extend(tracks.map(|tracks| Event::TracksEnded { tracks, error }));
+            }
         }
         core.requests.tell_of_room();
+    }
+
+    /// Asks for the announcements under a prefix, or to be offered its tracks (moq-transport-22, 3.6), by SUBSCRIBE_TRACKS
+    /// or the option of SUBSCRIBE_NAMESPACE before it (16, 17).
+    fn ask(&mut self, core: &mut Core, tracks: Option<Token>, prefix: Path) -> Result<(), Error> {
+        let (form, for_tracks) = (self.draft.namespaces, tracks.is_some());
+        // Up to 15 a request for announcements asks for both. That for the root can't be sent there.
+        let mut asked = self.interests.iter().filter(|it| !it.is_root());
+        if for_tracks && form < NamespaceForm::Options && asked.any(|it| prefix.has_prefix(it)) {
+            return Ok(());
+        }
+        if core.peer_is_going_away || core.state.is_ending() {
+            return Err(Error::GoingAway);
+        }
+        // That peer would close the session.
+        if !self.draft.has_prefix(&prefix) || for_tracks && self.is_early_moq_lite() {
+            return Err(Error::Unsupported);
+        }
+        let (wanted, kind) = match form {
+            NamespaceForm::Options if for_tracks => {
+                (Wanted::Tracks, MessageType::SubscribeNamespace)
+            }
+            NamespaceForm::Plain if for_tracks => (Wanted::default(), MessageType::SubscribeTracks),
+            _ => (Wanted::default(), MessageType::SubscribeNamespace),
+        };
+        // Nothing is to flow before somebody reads it.
+        let forward = (for_tracks && !self.may_not_update_offers()).then_some(false);
+        let parameters = Parameters { forward, ..Default::default() }.for_message(kind, self.draft);
+        let subscription =
+            AnnounceSubscription { prefix: prefix.clone(), tracks, ..Default::default() };
+        let role = Role::AnnounceSubscription(subscription);
+        let make = |id| {
+            let request = SubscribeNamespace { id, prefix, wanted, parameters };
+            match kind {
+                MessageType::SubscribeTracks => Message::SubscribeTracks(request),
+                _ => Message::SubscribeNamespace(request),
+            }
+        };
+        match self.draft.control {
+            ControlStreams::Single => self.open(core, role, make)?,
+            _ => self.open_stream(core, role, make)?,
+        };
+        Ok(())
+    }
+
+    /// The application does not want to be offered more tracks. Those that were offered stay.
+    pub(super) fn unsubscribe_tracks(&mut self, core: &mut Core, tracks: Token) {
+        self.broadcasts.pending_prefixes.retain(|(request, _)| *request != Some(tracks));
+        let is_it = |role: &Role| matches!(role, Role::AnnounceSubscription(it) if it.tracks == Some(tracks));
+        if let Some(key) = self.find_role(is_it) {
+            self.cancel(core, key, &Error::Cancelled);
+        }
     }
 
     /// Whether a PUBLISH_NAMESPACE of the peer is to be refused, because a broadcast of this process

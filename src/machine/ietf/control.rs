@@ -223,7 +223,7 @@ impl Ietf {
         }
     }
 
-    fn find_role(&self, is_wanted: impl Fn(&Role) -> bool) -> Option<Key> {
+    pub(super) fn find_role(&self, is_wanted: impl Fn(&Role) -> bool) -> Option<Key> {
         let mut keys = self.ids.by_key.keys().copied();
         keys.find(|key| self.roles.get(key.0 as usize).is_some_and(&is_wanted))
     }

@@ -119,6 +119,14 @@ impl Dialect for Ietf {
             Command::AnnouncementsReady { request } => {
                 self.on_announcements_ready(core, request.into())
             }
+            Command::SubscribeTracks { tracks, prefix } => {
+                self.broadcasts.pending_prefixes.insert((Some(tracks), prefix));
+                // Otherwise it is sent when the session is ready.
+                if core.is_ready() {
+                    self.send_pending(core);
+                }
+            }
+            Command::UnsubscribeTracks { tracks } => self.unsubscribe_tracks(core, tracks),
             Command::Refuse { request, error } => self.refused(core, request.into(), &error),
             other => unreachable!("{other:?} is the same in all dialects"),
         }

@@ -93,14 +93,11 @@ impl Ietf {
     /// Begins a request by its first message.
     fn begin_request(&mut self, core: &mut Core, key: Key, message: Message) -> Read {
         match message {
-            // Tracks alone, up to 17. Of both a peer gets the namespaces.
-            Message::SubscribeNamespace(it) if it.wanted == Wanted::Tracks => {
-                Ok(self.on_prefix(core, key, it, true))
-            }
             Message::SubscribeNamespace(it) | Message::FormerSubscribeNamespace(it) => {
-                Ok(self.on_prefix(core, key, it, false))
+                let wanted = self.wanted(it.wanted);
+                Ok(self.on_prefix(core, key, it, wanted))
             }
-            Message::SubscribeTracks(it) => Ok(self.on_prefix(core, key, it, true)),
+            Message::SubscribeTracks(it) => Ok(self.on_prefix(core, key, it, Wanted::Tracks)),
             Message::Subscribe(message) => Ok(self.on_subscribe(core, key, message)),
             Message::TrackStatus(message) => Ok(self.on_track_status(key, message)),
             Message::PublishNamespace(message) => Ok(self.on_publish_namespace(core, key, message)),

@@ -49,6 +49,7 @@ impl Ietf {
                 alias: message.alias,
                 properties: message.properties,
                 largest: message.parameters.largest,
+                is_paused: message.parameters.forward == Some(false),
                 ..Offer::default()
             };
             self.offers.by_key.insert(key, offer);
@@ -74,14 +75,14 @@ impl Ietf {
             return;
         };
         offer.accepted = true;
-        let path = offer.path.clone();
+        let (path, is_paused) = (offer.path.clone(), offer.is_paused);
         let forward = Some(self.may_not_update_offers());
         let pause = Parameters { forward, ..self.state(GroupOrder::Descending) };
         let parameters = pause.for_message(MessageType::PublishOk.written(self.draft), self.draft);
-        let in_answer = parameters.forward.is_some();
+        let is_said = parameters.forward.is_some() || is_paused;
         let ok = RequestOk { id, parameters, ..RequestOk::default() };
         self.write(core, key, &Message::PublishOk(ok));
-        if !in_answer {
+        if !is_said {
             // From 20 on the answer can't say it, and an update follows.
             self.update(core, key, pause);
         }
@@ -151,7 +152,7 @@ impl Ietf {
 
     /// Whether the peer would end an offer that is updated, see
     /// [`Setup::may_be_cloudflare`](crate::coding::ietf::Setup).
-    fn may_not_update_offers(&self) -> bool {
+    pub(super) fn may_not_update_offers(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| peer.may_be_cloudflare(self.draft))
     }
 

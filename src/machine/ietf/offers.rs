@@ -57,6 +57,8 @@ pub(super) struct Offer {
     pub(super) properties: TrackProperties,
     /// Its largest object when it was offered.
     pub(super) largest: Option<Location>,
+    /// The peer sends nothing before it is told to (FORWARD 0).
+    pub(super) is_paused: bool,
     /// The application wants to know of it.
     pub(super) accepted: bool,
     /// It counts as an announcement of its broadcast.
@@ -93,5 +95,5 @@ impl Offers {
     }
 }
 
-census! { each Offer { plain: path, track, alias, properties, largest, accepted, has_broadcast, sub; } }
+census! { each Offer { plain: path, track, alias, properties, largest, is_paused, accepted, has_broadcast, sub; } }
 census! { Offers { counts: by_name, aliases; within: by_key; } }

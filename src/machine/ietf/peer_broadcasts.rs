@@ -8,6 +8,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
+use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 
@@ -23,8 +24,9 @@ pub(super) struct PeerBroadcasts {
     pub(super) withdrawn: BTreeSet<Path>,
     /// The role that announces unsolicited, if the peer may not ask.
     pub(super) announcer: Option<Key>,
-    /// Prefixes of interest for which no SUBSCRIBE_NAMESPACE was sent yet, for want of credit.
-    pub(super) pending_interests: BTreeSet<Path>,
+    /// Prefixes for which no request was sent yet, for want of credit: those of interest, and those whose tracks are
+    /// wanted, with the name of the request.
+    pub(super) pending_prefixes: BTreeSet<(Option<Token>, Path)>,
 }
 
 /// A path that we announced.
@@ -59,4 +61,4 @@ pub(super) struct PeerBroadcast {
     pub(super) request: Option<Key>,
 }
 
-census! { PeerBroadcasts { counts: live, announced, withdrawn, pending_interests; plain: announcer; } }
+census! { PeerBroadcasts { counts: live, announced, withdrawn, pending_prefixes; plain: announcer; } }

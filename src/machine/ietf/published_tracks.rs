@@ -7,7 +7,9 @@ use alloc::boxed::Box;
 use super::publisher::options_of;
 use super::roles::{AnnounceResponse, Role, SubscriptionStart};
 use super::session::{Ietf, Read, fault};
-use crate::coding::ietf::{Location, Message, MessageType, Parameters, Publish, PublishBlocked};
+use crate::coding::ietf::{
+    GroupOrder, Location, Message, MessageType, Parameters, Publish, PublishBlocked, Wanted,
+};
 use crate::error::Error;
 use crate::machine::engine::{Core, Dialect, IncomingSubscription, Progress};
 use crate::machine::event::{Event, RequestKey};
@@ -32,8 +34,9 @@ impl Ietf {
         };
         let (namespace, properties) = (response.prefix.join(&suffix), self.properties(&info));
         let largest = largest.map(Location::from);
-        let parameters =
-            Parameters { largest, ..asked.for_message(MessageType::Publish, self.draft) };
+        let parameters = asked.for_message(MessageType::Publish, self.draft);
+        let order = parameters.order.or(self.state(GroupOrder::Descending).order);
+        let parameters = Parameters { largest, order, ..parameters };
         let is_possible = !core.peer_is_going_away
             && !core.state.is_ending()
             && core.incoming.len() < core.limits.subscriptions
@@ -75,7 +78,8 @@ impl Ietf {
         };
         (response.prefix, response.reader) = (prefix.clone(), None);
         let (request, result, tokens) = (RequestKey::of(key), Ok(()), asked.shown.clone());
-        core.notices.push_back(Event::TracksRequested { request, prefix, tokens });
+        let names = response.wanted == Wanted::Both;
+        core.notices.push_back(Event::TracksRequested { request, prefix, names, tokens });
         Progress::Event(Event::RequestEnded { request, result })
     }
 

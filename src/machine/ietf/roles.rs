@@ -7,7 +7,8 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::census::census;
-use crate::coding::ietf::{Filter, Parameters, TrackProperties};
+use crate::coding::ietf::{Filter, Parameters, TrackProperties, Wanted};
+use crate::error::Error;
 use crate::machine::engine::FetchId;
 use crate::machine::source::Token;
 use crate::path::Path;
@@ -29,7 +30,7 @@ pub(super) enum Role {
     AnnounceResponse(AnnounceResponse),
     /// PUBLISH_NAMESPACE of ours.
     OutgoingNamespace(Path),
-    /// SUBSCRIBE_NAMESPACE of ours.
+    /// SUBSCRIBE_NAMESPACE or SUBSCRIBE_TRACKS of ours.
     AnnounceSubscription(AnnounceSubscription),
     /// PUBLISH_NAMESPACE of the peer. It is announced once the application accepted it.
     IncomingNamespace { path: Path, is_accepted: bool },
@@ -82,6 +83,7 @@ pub(super) struct AnnounceResponse {
     /// The peer did not ask: each broadcast is a PUBLISH_NAMESPACE of its own. Otherwise it is a
     /// NAMESPACE on the peer's request.
     pub(super) unsolicited: bool,
+    pub(super) wanted: Wanted,
     /// The peer wants tracks, by PUBLISH: the parameters of SUBSCRIBE_TRACKS.
     pub(super) tracks: Option<Box<Parameters>>,
     /// Where to read our broadcasts, once the application accepted the request.
@@ -92,14 +94,16 @@ pub(super) struct AnnounceResponse {
     pub(super) announced: BTreeMap<Path, Option<Key>>,
 }
 
-/// The broadcasts that the peer announces under one prefix that we asked for.
-#[derive(Debug)]
+/// The broadcasts that the peer announces under one prefix that we asked for, or whose tracks it offers.
+#[derive(Debug, Default)]
 pub(super) struct AnnounceSubscription {
     pub(super) prefix: Path,
     /// The suffixes in force. A NAMESPACE_DONE for any other one ends nothing.
     pub(super) names: BTreeSet<Path>,
-    /// The stream is over, and the end of each broadcast remains to be reported.
-    pub(super) over: bool,
+    /// Names the request for tracks, if it is one. Those are offered by PUBLISH.
+    pub(super) tracks: Option<Token>,
+    /// Why the stream is over. The end of each broadcast remains to be reported.
+    pub(super) over: Option<Error>,
 }
 
 #[cfg(any(test, feature = "sim"))]
@@ -117,5 +121,5 @@ impl crate::census::Counted for Role {
     }
 }
 
-census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, tracks, reader, ready; } }
-census! { each AnnounceSubscription { counts: names; plain: prefix, over; } }
+census! { each AnnounceResponse { counts: announced; plain: prefix, unsolicited, wanted, tracks, reader, ready; } }
+census! { each AnnounceSubscription { counts: names; plain: prefix, tracks, over; } }

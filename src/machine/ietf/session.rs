@@ -22,7 +22,7 @@ use crate::coding::ietf::{
     Draft, MALFORMED_AUTH_TOKEN, MALFORMED_AUTHORITY, MALFORMED_PATH, MALFORMED_VALUE, Message,
     MessageType, NOT_SUPPORTED, NamespaceForm, PREFIX_OVERLAP, Parameters, PublishDone,
     RequestError, RequestOk, RequestUpdate, Setup, TrackProperties, UNKNOWN_AUTH_TOKEN_ALIAS,
-    frame_message,
+    Wanted, frame_message,
 };
 use crate::coding::{DecodeError, EncodeError};
 use crate::error::Error;
@@ -199,11 +199,13 @@ impl Ietf {
             let breaks_rule = match &message {
                 // A client names no URI to which a server should move (9.2).
                 Message::Goaway(goaway) => !is_client && !goaway.uri.is_empty(),
-                // Nor here, and the answer to a request about namespaces names no track (9.4.1).
+                // Nor here, and the answer to a request about a prefix names no track (9.4.1).
                 Message::RequestError(RequestError { redirect: Some(redirect), .. }) => {
                     let is_about_names = matches!(
                         self.ids.kind_of(key),
-                        MessageType::SubscribeNamespace | MessageType::PublishNamespace
+                        MessageType::SubscribeNamespace
+                            | MessageType::SubscribeTracks
+                            | MessageType::PublishNamespace
                     );
                     !is_client && !redirect.uri.is_empty()
                         || is_about_names && !redirect.track.is_empty()
@@ -266,7 +268,8 @@ impl Ietf {
             Some(_) => return fault("not a message of this request"),
         };
         let Parameters { unusable, forward, ref prefix, .. } = parameters;
-        let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, tracks.is_some()));
+        let wanted = tracks.as_ref().map_or(Wanted::Namespaces, |tracks| tracks.wanted);
+        let overlaps = prefix.as_ref().is_some_and(|it| self.overlaps(it, wanted));
         let possible = match &tracks {
             Some(_) => Parameters { forward, prefix: prefix.clone(), ..Parameters::default() },
             None => Parameters::default(),

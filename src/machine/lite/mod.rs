@@ -33,6 +33,7 @@ use bytes::Bytes;
 
 use super::command::Command;
 use super::engine::{Core, Dialect, Progress, goaway};
+use super::event::Event;
 use super::source::{Source, Token};
 use crate::coding::lite::{BiStream, Goaway, Setup};
 use crate::error::Error;
@@ -112,8 +113,14 @@ impl Dialect for Lite {
                 self.start_subscribe(core, request.into(), group);
             }
             Command::Unprobe => self.unprobe(core),
-            // moq-lite offers no tracks, so that there is none to accept. Its requests have no tokens.
-            Command::AcceptOffer { .. } | Command::SetTokens { .. } => {}
+            // moq-lite offers no tracks, so that none can be asked for or accepted. Its requests have no tokens.
+            Command::SubscribeTracks { tracks, .. } => {
+                let error = Error::Unsupported;
+                core.notices.push_back(Event::TracksEnded { tracks, error });
+            }
+            Command::AcceptOffer { .. }
+            | Command::SetTokens { .. }
+            | Command::UnsubscribeTracks { .. } => {}
             other => unreachable!("{other:?} is the same in all dialects"),
         }
     }

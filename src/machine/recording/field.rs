@@ -377,7 +377,8 @@ enums! {
         28 LargestFrame { subscription, largest },
         29 BroadcastOffered { request, broadcast, tokens },
         30 Subgroup { subscription, group, sequence, subgroup },
-        31 TracksRequested { request, prefix, tokens },
+        31 TracksRequested { request, prefix, names, tokens },
+        32 TracksEnded { tracks, error },
     }
     Command {
         0 AcceptAnnounce { request, reader, active },
@@ -411,6 +412,8 @@ enums! {
         28 SetTokens { prefix, tokens },
         29 Subgroup { request, group, sequence, subgroup },
         30 SubgroupReady { request, sequence, number },
+        31 SubscribeTracks { tracks, prefix },
+        32 UnsubscribeTracks { tracks },
     }
     RangeTarget {
         0 Track { broadcast, track },

@@ -13,6 +13,7 @@ mod rules;
 mod subgroups;
 mod subscriptions;
 mod tokens;
+mod track_requests;
 mod tracks;
 mod undecided;
 

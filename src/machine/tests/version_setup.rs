@@ -190,7 +190,7 @@ fn without_an_identifier_the_set_up_agrees_on_the_dialect() {
             assert_eq!(pair.server.machine.version(), settled);
             let asks = |event: &Event| match event {
                 Event::SubscribeRequested { request, .. } => Some(*request),
-                Event::AnnounceRequested { .. } => None,
+                Event::AnnounceRequested { .. } | Event::TracksRequested { .. } => None,
                 other => panic!("{other:?}"),
             };
             let events = pair.server.take_events();

@@ -7,7 +7,7 @@ mod scope;
 mod table;
 
 pub use broadcast::{
-    Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackRequest,
+    Broadcast, BroadcastConsumer, BroadcastDynamic, BroadcastProducer, TrackNames, TrackRequest,
 };
 pub(crate) use broadcast::{Upstream, UpstreamTrack};
 pub use origin::{

@@ -8,6 +8,7 @@ use super::goaway::Goaway;
 use super::probe::Probe;
 use super::shared::{SessionEnd, SessionShared};
 use super::stats::{SessionGauges, SessionStats};
+use super::tracks_request::TracksRequest;
 use crate::model::base::{Result, WaitSlot, change, impl_debug, wait, wait_on};
 use crate::model::routing::BroadcastConsumer;
 use crate::{AuthToken, Error, Path, Version};
@@ -110,6 +111,28 @@ impl Session {
     /// taken yet. The session goes on.
     pub fn request_broadcast(&self, path: impl Into<Path>) -> Result<BroadcastConsumer, Error> {
         self.shared().peer.get().ok_or(Error::Unauthorized)?.request(&path.into())
+    }
+
+    /// Asks the peer to offer each track of the broadcasts below `prefix`, those that exist and those that come, until the
+    /// handle is dropped (moq-transport: SUBSCRIBE_TRACKS, 18 and later; SUBSCRIBE_NAMESPACE before). A track that the peer
+    /// offers appears as one of its broadcast, in the origin of [`Client::with_consume`](crate::Client::with_consume):
+    /// [`BroadcastConsumer::track_names`] lists it. Nothing of it flows before it is read. Without this request a peer
+    /// announces broadcasts, and the application has to know the names of their tracks.
+    ///
+    /// The request has the tokens of its prefix ([`set_request_tokens`](Self::set_request_tokens)), and belongs to this
+    /// session: after a reconnect ask again. Whether the peer refused it shows in [`TracksRequest::ended`]. The tracks that
+    /// were offered stay when the handle is dropped. A track that the peer leaves out (PUBLISH_SKIPPED) can still be
+    /// subscribed by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] for a prefix outside of the origin of `with_consume`, or without one; [`Error::Limit`] past
+    /// [`Limits::announce_requests`](crate::Limits::announce_requests) or
+    /// [`Limits::path_bytes`](crate::Limits::path_bytes); the reason if the session is over. Nothing is sent then.
+    pub fn subscribe_tracks(&self, prefix: impl Into<Path>) -> Result<TracksRequest, Error> {
+        let prefix = prefix.into();
+        let request = self.shared().subscribe_tracks(prefix.clone())?;
+        Ok(TracksRequest::new(self.handle.0.clone(), request, prefix))
     }
 
     /// Sets the authorization tokens of the requests for paths under `prefix` that are made from now on, in place of those

@@ -18,6 +18,7 @@ mod retained;
 mod setup;
 mod shared;
 mod stats;
+mod tracks_request;
 
 pub use close_reason::CloseReason;
 pub use driver::Driver;
@@ -30,3 +31,4 @@ pub use peer_request::{PeerRequest, PeerRequestKind};
 pub use probe::Probe;
 pub use retained::Retained;
 pub use stats::{SessionGauges, SessionStats};
+pub use tracks_request::TracksRequest;

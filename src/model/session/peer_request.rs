@@ -27,8 +27,11 @@ pub enum PeerRequestKind {
     Announce,
     /// To be told the broadcasts below a path.
     Announcements,
-    /// To be offered the tracks of the broadcasts below a path (moq-transport, SUBSCRIBE_TRACKS). Each track that it
-    /// accepts is a [`Subscribe`](Self::Subscribe), on which there is a decision as well.
+    /// To be offered the tracks of the broadcasts below a path (moq-transport: SUBSCRIBE_TRACKS, 18 and later;
+    /// SUBSCRIBE_NAMESPACE before). Each track that it accepts is a [`Subscribe`](Self::Subscribe), on which there is a
+    /// decision as well. On 16 and 17 it may be a request for announcements at the same time, and on 14 and 15 each request
+    /// for announcements is one for tracks (except of the peers of moq-dev, which want no tracks with them): a refusal
+    /// refuses both.
     Tracks,
 }
 

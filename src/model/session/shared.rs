@@ -11,12 +11,13 @@ use super::origins::AdmittedOrigins;
 use super::peer_request::Decide;
 use super::stats::SessionCells;
 use crate::census::census;
-use crate::machine::Config;
+use crate::machine::{Config, Token};
 use crate::model::base::sync::Mutex;
 use crate::model::base::{Result, WaitSlot, Wakers, change, count, lock, wait_on};
 use crate::model::routing::PeerRequester;
+use crate::slab::Slab;
 use crate::stream::Side;
-use crate::{AuthToken, Error, Path, Peer, Version};
+use crate::{AuthToken, Error, LimitKind, Path, Peer, Version};
 
 /// The state that a [`Driver`](super::Driver) and its handles share.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct SessionShared {
     pub(crate) estimates: PathEstimates,
     pub(crate) side: Side,
     goaway_timeout: Duration,
+    /// How many requests for tracks there may be.
+    max_tracks: usize,
     pub(super) state: Mutex<SessionState>,
     /// Wakes the driver after a command.
     driver: Waker,
@@ -40,6 +43,9 @@ pub(super) struct SessionState {
     commands: SessionCommands,
     pub(super) peer_goaway: Option<Goaway>,
     pub(super) closed: Option<Error>,
+    /// The requests for tracks whose handle exists, each with the reason of its end.
+    pub(super) tracks: Slab<Option<Error>>,
+    pub(super) tracks_waiters: Wakers,
     /// Handles that wait for the peer's SETUP, for its GOAWAY, and for the end.
     peer_waiters: Wakers,
     pub(super) goaway_waiters: Wakers,
@@ -55,6 +61,8 @@ pub(crate) struct SessionCommands {
     pub(crate) accept: Option<AdmittedOrigins>,
     /// Decides on each request of the peer.
     pub(crate) decide: Option<Decide>,
+    /// Ask for the tracks below this prefix; `None`: no longer.
+    pub(crate) tracks: BTreeMap<Token, Option<Path>>,
     /// Send GOAWAY with this URI and timeout.
     pub(crate) goaway: Option<(Box<str>, Duration)>,
     pub(crate) end: Option<SessionEnd>,
@@ -70,6 +78,7 @@ impl SessionShared {
     pub(crate) fn new(config: &Config, driver: Waker, probe: Waker) -> Arc<Self> {
         let version = config.agreed.version();
         let (peer, commands, peer_goaway, closed) = Default::default();
+        let (tracks, tracks_waiters) = Default::default();
         let (peer_waiters, goaway_waiters, close_waiters) = Default::default();
         let state = Mutex::new(SessionState {
             version,
@@ -77,6 +86,8 @@ impl SessionShared {
             commands,
             peer_goaway,
             closed,
+            tracks,
+            tracks_waiters,
             peer_waiters,
             goaway_waiters,
             close_waiters,
@@ -86,6 +97,7 @@ impl SessionShared {
             estimates: PathEstimates::new(probe),
             side: config.side,
             goaway_timeout: config.limits.goaway_timeout,
+            max_tracks: config.limits.announce_requests,
             state,
             driver,
             peer: OnceLock::new(),
@@ -130,6 +142,46 @@ impl SessionShared {
     /// Sets the tokens of requests for paths under `prefix`.
     pub(crate) fn set_tokens(&self, prefix: Path, tokens: Vec<AuthToken>) {
         self.command(|commands| drop(commands.tokens.insert(prefix, tokens)));
+    }
+
+    /// Asks for the tracks below a prefix.
+    pub(super) fn subscribe_tracks(&self, prefix: Path) -> Result<Token, Error> {
+        if let Some(error) = self.close_reason() {
+            return Err(error);
+        }
+        self.peer.get().ok_or(Error::Unauthorized)?.check(&prefix)?;
+        let mut state = lock(&self.state);
+        if state.tracks.len() >= self.max_tracks {
+            return Err(Error::Limit(LimitKind::AnnounceRequests));
+        }
+        let request = state.tracks.insert(None).into();
+        state.commands.tracks.insert(request, Some(prefix));
+        drop(state);
+        self.driver.wake_by_ref();
+        Ok(request)
+    }
+
+    /// The handle of a request for tracks was dropped. A request that the driver has not seen vanishes.
+    pub(super) fn unsubscribe_tracks(&self, request: Token) {
+        let mut state = lock(&self.state);
+        let has_ended = state.tracks.remove(request.into()).flatten().is_some();
+        let is_unseen = state.commands.tracks.remove(&request).is_some();
+        if has_ended || is_unseen || state.closed.is_some() {
+            return;
+        }
+        state.commands.tracks.insert(request, None);
+        drop(state);
+        self.driver.wake_by_ref();
+    }
+
+    /// A request for tracks is over.
+    pub(crate) fn tracks_ended(&self, request: Token, error: Error) {
+        change(&self.state, |state, wakes| {
+            if let Some(ended) = state.tracks.get_mut(request.into()) {
+                *ended = Some(error);
+                state.tracks_waiters.take(wakes);
+            }
+        });
     }
 
     /// Waits until the peer's SETUP was read.
@@ -207,10 +259,13 @@ impl SessionShared {
         // Dropped after the lock is released, because it may hold origins.
         let _unfulfilled = change(&self.state, |state, wakes| {
             state.closed.get_or_insert(error);
-            let SessionState { peer_waiters, goaway_waiters, close_waiters, .. } = state;
-            for waiting in [peer_waiters, goaway_waiters, close_waiters] {
+            let SessionState {
+                tracks_waiters, peer_waiters, goaway_waiters, close_waiters, ..
+            } = state;
+            for waiting in [tracks_waiters, peer_waiters, goaway_waiters, close_waiters] {
                 waiting.take(wakes);
             }
+            state.tracks = Slab::default();
             std::mem::take(&mut state.commands)
         });
     }
@@ -221,12 +276,12 @@ impl SessionShared {
     }
 }
 
-census! { SessionCommands { counts: tokens, accept, decide, goaway, end; } }
+census! { SessionCommands { counts: tokens, accept, decide, tracks, goaway, end; } }
 
 census! { SessionState {
-    counts: peer_waiters, goaway_waiters, close_waiters;
+    counts: tracks, tracks_waiters, peer_waiters, goaway_waiters, close_waiters;
     within: commands;
     plain: version, peer, peer_goaway, closed;
 } }
 
-census! { SessionShared { within: estimates, state; plain: cells, side, goaway_timeout, driver, peer; } }
+census! { SessionShared { within: estimates, state; plain: cells, side, goaway_timeout, max_tracks, driver, peer; } }

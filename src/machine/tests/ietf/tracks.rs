@@ -200,6 +200,131 @@ fn tracks_were_an_option_of_subscribe_namespace() {
     }
 }
 
+fn subscribe_namespace(id: u64, wanted: Wanted, forward: Option<bool>) -> Message {
+    let parameters = Parameters { forward, ..Parameters::default() };
+    let prefix = path("room");
+    Message::SubscribeNamespace(SubscribeNamespace { id, prefix, wanted, parameters })
+}
+
+/// A peer that asks for namespaces and tracks at once: by *Subscribe Options* 2 on 16 and 17, by any request for namespaces
+/// before. There it is announced everything without a request.
+fn asks_for_both(version: Version) -> (Talk, StreamId, RequestKey, bool) {
+    let setup = Setup { max_request_id: 1_000, ..Setup::default() };
+    let mut talk = Talk::with(config(Side::Server, version), setup);
+    let unsolicited = one(talk.lone.events());
+    assert!(matches!(unsolicited, Event::AnnounceRequested { .. }), "{unsolicited:?}");
+    let has_option = version > Moqt15;
+    let wanted = if has_option { Wanted::Both } else { Wanted::default() };
+    let forward = (version > Moqt14).then_some(false);
+    let stream = talk.request(|id| subscribe_namespace(id, wanted, forward));
+    let event = one(talk.lone.events());
+    let Event::TracksRequested { request, prefix, names, .. } = event else { panic!("{event:?}") };
+    assert_eq!((prefix, names), (path("room"), has_option), "{version}");
+    (talk, stream, request, has_option)
+}
+
+const BOTH: [Version; 4] = [Moqt14, Moqt15, Moqt16, Moqt17];
+
+/// *Subscribe Options* of 16 and 17, and SUBSCRIBE_NAMESPACE of 14 and 15: PUBLISH for each track, beside the namespaces.
+#[test]
+fn one_request_may_ask_for_namespaces_and_tracks() {
+    for version in BOTH {
+        let (mut talk, stream, request, has_option) = asks_for_both(version);
+        talk.lone.apply(Command::AcceptAnnounce { request, reader: token(3), active: 0 });
+        let ok = talk.written_one(stream);
+        assert!(matches!(ok, Message::RequestOk(_) | Message::SubscribeNamespaceOk(_)), "{ok:?}");
+        if has_option {
+            let (hops, cost) = (Hops::new(), Cost { warm: 0, cold: 0 });
+            appears(&mut talk, request, Announcement::Active { suffix: path("a"), hops, cost });
+            assert_eq!(talk.written_one(stream), Message::Namespace(path("a")), "{version}");
+        }
+        appears(&mut talk, request, track("a", "video"));
+        let offers = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 0));
+        let Message::Publish(offer) = talk.written_one(offers) else { panic!("{version}") };
+        assert_eq!((offer.namespace, &*offer.track), (path("room/a"), "video"), "{version}");
+        let forward = version == Moqt14;
+        assert_eq!(offer.parameters.forward, Some(forward), "{version}");
+        // PUBLISH of 14 must name an order.
+        let order = (version == Moqt14).then_some(GroupOrder::Descending);
+        assert_eq!(offer.parameters.order, order, "{version}");
+        let id = talk.id(offer.id);
+        let parameters = Parameters { forward: Some(true), ..Parameters::default() };
+        let accepted = Message::PublishOk(RequestOk { id, parameters, ..RequestOk::default() });
+        talk.send(offers, &accepted);
+        let event = one(talk.lone.events());
+        let Event::SubscribeRequested { request: sub, .. } = event else { panic!("{event:?}") };
+        let info = TrackInfo::default();
+        talk.lone.apply(Command::AcceptSubscribe { request: sub, info, largest: None });
+        talk.lone.end.source.insert(token(7), [Frame::new(0, "hi")]);
+        talk.lone.apply(group(sub, 7));
+        let data = talk.lone.own(Dir::Uni, u64::from(version == Moqt17));
+        assert!(!talk.lone.sent(data).is_empty(), "{version}");
+        talk.lone.events();
+
+        // It overlaps with requests for either.
+        let wanted = if has_option { Wanted::Namespaces } else { Wanted::default() };
+        let again = talk.request(|id| subscribe_namespace(id, wanted, None));
+        let refusal = talk.written_one(again);
+        assert!(
+            matches!(&refusal, Message::RequestError(it) | Message::SubscribeNamespaceError(it)
+                if it.code == PREFIX_OVERLAP),
+            "{version}: {refusal:?}"
+        );
+        if has_option {
+            appears(&mut talk, request, Announcement::Ended { suffix: path("a") });
+            assert_eq!(talk.written_one(stream), Message::NamespaceDone(path("a")));
+            talk.lone.reset(stream, 0x1);
+        } else {
+            let name = match version {
+                Moqt14 => NamespaceRequest::Namespace(path("room")),
+                _ => NamespaceRequest::Id(0),
+            };
+            talk.send(stream, &Message::UnsubscribeNamespace(name));
+        }
+        let over = Event::RequestEnded { request, result: Err(Error::Cancelled) };
+        assert_eq!(talk.lone.events(), [over], "{version}: and no subscription");
+        appears(&mut talk, request, track("b", "late"));
+        assert!(talk.lone.sent(talk.lone.own(Dir::Bi, 1)).is_empty());
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// One decision is about both.
+#[test]
+fn a_refusal_refuses_namespaces_and_tracks() {
+    for version in BOTH {
+        let (mut talk, stream, request, _) = asks_for_both(version);
+        talk.lone.apply(Command::Refuse { request, error: Error::Unauthorized });
+        let refusal = talk.written_one(stream);
+        assert!(
+            matches!(&refusal, Message::RequestError(it) | Message::SubscribeNamespaceError(it)
+                if it.code == 0x1),
+            "{version}: {refusal:?}"
+        );
+        assert!(!talk.lone.end.is_closed());
+    }
+}
+
+/// They want the namespaces alone, whatever the option says. `moq-lite` 0.16 names itself, its successors send SOLICIT.
+#[test]
+fn peers_of_moq_dev_get_no_tracks_with_the_namespaces() {
+    for version in BOTH {
+        for (implementation, solicit) in
+            [(None, true), (Some("moq-lite-rs"), false), (Some("moq-lite-js"), false)]
+        {
+            let implementation = implementation.map(Into::into);
+            let setup =
+                Setup { implementation, solicit, max_request_id: 1_000, ..Setup::default() };
+            let mut talk = Talk::with(config(Side::Server, version), setup);
+            talk.lone.events();
+            let wanted = if version > Moqt15 { Wanted::Both } else { Wanted::default() };
+            talk.request(|id| subscribe_namespace(id, wanted, None));
+            let event = one(talk.lone.events());
+            assert!(matches!(event, Event::AnnounceRequested { .. }), "{version}: {event:?}");
+        }
+    }
+}
+
 /// The bytes of G191, G221 and G222. D22-9-20-2-MUST-NOT-399: the token stays here. The parameters are those of each
 /// PUBLISH, where the draft has them.
 #[test]
@@ -484,7 +609,8 @@ fn the_peer_updates_its_request_for_tracks() {
         talk.send(stream, &update(id + 4, moved("hall")));
         let began = |prefix: &str| {
             let ended = Event::RequestEnded { request, result: Ok(()) };
-            [ended, Event::TracksRequested { request, prefix: path(prefix), tokens: vec![] }]
+            let (prefix, names, tokens) = (path(prefix), false, vec![]);
+            [ended, Event::TracksRequested { request, prefix, names, tokens }]
         };
         assert_eq!(talk.lone.events(), began("room/b"));
         // Tracks of the former prefix are not read any more.

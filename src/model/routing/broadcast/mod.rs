@@ -14,7 +14,7 @@ mod upstreams;
 pub use consumer::BroadcastConsumer;
 pub use dynamic::{BroadcastDynamic, TrackRequest};
 pub use producer::BroadcastProducer;
-pub(crate) use track_list::TrackNames;
+pub use track_list::TrackNames;
 pub(crate) use upstream::{Upstream, UpstreamTrack};
 
 use crate::model::base::Route;

@@ -1,4 +1,4 @@
-//! The tracks that a broadcast is known to have, for peers that ask for all of them.
+//! The tracks that a broadcast is known to have, for applications, and for peers that ask for all of them.
 //!
 //! A track is on the list when the application created it, or while a session offers it. One that was only requested is
 //! not. The list keeps nothing alive.
@@ -10,7 +10,7 @@ use super::consumer::BroadcastConsumer;
 use super::state::{DeferredDrops, Waiter, live_track};
 use super::upstream::Upstream;
 use crate::census::census;
-use crate::model::base::{DeferredWakes, Result, Wakers, change};
+use crate::model::base::{DeferredWakes, Result, Wakers, change, impl_debug, wait};
 use crate::model::cache::WeakTrack;
 
 /// The largest number of tracks that are visited under one lock.
@@ -80,19 +80,20 @@ impl TrackList {
     }
 }
 
-/// Reads the names of the tracks that a broadcast has: first those that there are, then those that come.
-pub(crate) struct TrackNames {
+/// Reads the names of the tracks that a broadcast is known to have: first those that there are, then those that come. See
+/// [`BroadcastConsumer::track_names`](crate::BroadcastConsumer::track_names).
+pub struct TrackNames {
     waiter: Waiter,
     seen: u64,
 }
 
 impl TrackNames {
     /// The next name. While there is none, the waker is woken by the next one or by the end of the broadcast.
-    pub(crate) fn poll_next(&mut self, waker: &Waker) -> Poll<Arc<str>> {
+    pub(crate) fn poll_name(&mut self, waker: Option<&Waker>) -> Poll<Arc<str>> {
         let Self { waiter, seen } = self;
         loop {
             let mut deferred = DeferredDrops::default();
-            match waiter.wait(Some(waker), |state| state.listed.next(seen, &mut deferred)) {
+            match waiter.wait(waker, |state| state.listed.next(seen, &mut deferred)) {
                 Poll::Ready(Some(name)) => return Poll::Ready(name),
                 Poll::Ready(None) => {}
                 Poll::Pending => return Poll::Pending,
@@ -101,14 +102,36 @@ impl TrackNames {
     }
 
     /// The end of the broadcast.
-    pub(crate) fn poll_closed(&mut self, waker: &Waker) -> Poll<Result<()>> {
-        self.waiter.closed(Some(waker))
+    pub(crate) fn poll_closed(&mut self, waker: Option<&Waker>) -> Poll<Result<()>> {
+        self.waiter.closed(waker)
+    }
+
+    fn wait_next_name(&mut self, waker: Option<&Waker>) -> Poll<Result<Option<Arc<str>>>> {
+        match self.poll_name(waker) {
+            Poll::Ready(name) => Poll::Ready(Ok(Some(name))),
+            Poll::Pending => self.poll_closed(waker).map_ok(|()| None),
+        }
+    }
+
+    wait! {
+        /// The next name; `None` after a clean end of the broadcast. A track that ended before it was read is left out, and
+        /// a name comes again if another track has it.
+        ///
+        /// # Errors
+        ///
+        /// The reason if the end was not clean.
+        wait_next_name => poll_next_name, next_name, try_next_name() -> Result<Option<Arc<str>>>
     }
 }
 
+impl_debug! { TrackNames, it => broadcast: &it.waiter.shared.path }
+
 impl BroadcastConsumer {
-    /// Reads which tracks the broadcast has.
-    pub(crate) fn track_names(&self) -> TrackNames {
+    /// Reads which tracks the broadcast is known to have: those that the application created, and those that a peer offers
+    /// (moq-transport, PUBLISH; [`Session::subscribe_tracks`](crate::Session::subscribe_tracks) asks for them). Any other
+    /// name can be subscribed as well: on moq-lite, and without offers, the tracks of a peer are not known. The reader does
+    /// not keep the broadcast alive.
+    pub fn track_names(&self) -> TrackNames {
         let waiter = Waiter::new(&self.waiter.shared, |state| state.listed.waiters());
         TrackNames { waiter, seen: 0 }
     }

@@ -8,7 +8,7 @@ use super::shared::OriginShared;
 use super::track_watch::TrackWatch;
 use crate::census::census;
 use crate::machine::Announcement;
-use crate::model::base::{Horizon, impl_debug, lock};
+use crate::model::base::{Horizon, Route, impl_debug, lock};
 use crate::model::routing::broadcast::BroadcastConsumer;
 use crate::model::routing::table::{AnnounceQuota, RouteChange, TableReader};
 use crate::{Cost, Hop, Hops, Instant, Path};
@@ -25,7 +25,7 @@ pub(crate) struct AnnounceReader {
     promised: u64,
     /// How many names were tried for such placeholders, and for their ends.
     stand_ins: (u64, u64),
-    /// Set if the tracks of the broadcasts are announced, and not the broadcasts.
+    /// Set if the tracks of the broadcasts are announced.
     tracks: Option<Box<TrackWatch>>,
 }
 
@@ -34,10 +34,10 @@ impl AnnounceReader {
         Self { shared, reader, promised: 0, stand_ins: (0, 0), tracks: None }
     }
 
-    /// From now on the tracks of the broadcasts below `prefix` are announced, instead of the broadcasts, to a peer with this
-    /// horizon.
-    pub(crate) fn announce_tracks(&mut self, prefix: &Path, horizon: Horizon) {
-        self.tracks = Some(Box::new(TrackWatch::new(prefix.clone(), horizon)));
+    /// From now on the tracks of the broadcasts below `prefix` are announced to a peer with this horizon, and the
+    /// broadcasts themselves only if it wants their `names` too.
+    pub(crate) fn announce_tracks(&mut self, prefix: &Path, horizon: Horizon, names: bool) {
+        self.tracks = Some(Box::new(TrackWatch::new(prefix.clone(), horizon, names)));
     }
 
     /// Counts the broadcasts, up to `most`, and promises that many announcements. `None` means to
@@ -71,7 +71,7 @@ impl AnnounceReader {
         }
         let next = ready!(shared.read(reader, waker, |reader, state| {
             match reader.next(&mut state.table, now, quota) {
-                Some((suffix, change)) => Some(Some(announcement(suffix, change))),
+                Some((suffix, change)) => Some(Some(announcement(suffix, &change))),
                 // All was read, and some broadcasts were gone.
                 None => (*promised > 0 && reader.is_caught_up()).then_some(None),
             }
@@ -139,10 +139,11 @@ impl Drop for AnnounceReader {
     }
 }
 
-fn announcement(suffix: Path, change: RouteChange<BroadcastConsumer>) -> Announcement {
+pub(super) fn announcement(suffix: Path, change: &RouteChange<BroadcastConsumer>) -> Announcement {
     match change {
         RouteChange::Announced(entry) | RouteChange::Rerouted(entry) => {
-            Announcement::Active { suffix, hops: entry.route.hops, cost: entry.route.cost }
+            let Route { hops, cost, .. } = &entry.route;
+            Announcement::Active { suffix, hops: hops.clone(), cost: *cost }
         }
         RouteChange::Gone => Announcement::Ended { suffix },
     }

@@ -22,6 +22,17 @@ pub(crate) struct PeerRequester {
 }
 
 impl PeerRequester {
+    /// Whether something of the peer can be requested under this path.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request).
+    pub(crate) fn check(&self, path: &Path) -> Result<()> {
+        let origin = self.origin.upgrade().ok_or(Error::SessionClosed)?;
+        origin.cache.limits().check_path(path)?;
+        self.scope.absolute(path).map(drop).ok_or(Error::Unauthorized)
+    }
+
     /// # Errors
     ///
     /// [`Error::Unauthorized`], [`Error::SessionClosed`], [`Error::Limit`].

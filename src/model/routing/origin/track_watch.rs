@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::announce_reader::announcement;
 use super::peer_tracks::PeerTracks;
 use crate::census::census;
 use crate::machine::{Announcement, FramePosition};
@@ -23,6 +24,8 @@ pub(super) struct TrackWatch {
     /// The prefix that the peer asked for.
     prefix: Path,
     horizon: Horizon,
+    /// The broadcasts are announced as well.
+    names: bool,
     broadcasts: Slab<WatchedBroadcast>,
     by_suffix: BTreeMap<Path, Key>,
     /// The slots of broadcasts that may have another track.
@@ -47,12 +50,12 @@ struct WatchedBroadcast {
 }
 
 impl TrackWatch {
-    pub(super) fn new(prefix: Path, horizon: Horizon) -> Self {
+    pub(super) fn new(prefix: Path, horizon: Horizon, names: bool) -> Self {
         let (broadcasts, by_suffix, ready, unroutable) = Default::default();
-        Self { prefix, horizon, broadcasts, by_suffix, ready, unroutable }
+        Self { prefix, horizon, names, broadcasts, by_suffix, ready, unroutable }
     }
 
-    /// The next track that the peer does not have. `change` returns the next change of the broadcasts, and registers the
+    /// The next track that the peer does not have, or the next change of the broadcasts. `change` returns the next change of the broadcasts, and registers the
     /// waker if there is none.
     pub(super) fn poll_next(
         &mut self,
@@ -71,15 +74,20 @@ impl TrackWatch {
                 }
                 continue;
             }
-            match change() {
-                Poll::Ready((suffix, RouteChange::Announced(entry))) => self.begin(suffix, entry),
-                Poll::Ready((suffix, RouteChange::Gone)) => self.hide(&suffix),
-                Poll::Ready((_, RouteChange::Rerouted(_))) => {}
-                Poll::Pending => {
-                    if self.ready.poll_ready(&mut Context::from_waker(waker)).is_pending() {
-                        return Poll::Pending;
-                    }
+            let Poll::Ready((suffix, change)) = change() else {
+                if self.ready.poll_ready(&mut Context::from_waker(waker)).is_pending() {
+                    return Poll::Pending;
                 }
+                continue;
+            };
+            let name = self.names.then(|| announcement(suffix.clone(), &change));
+            match change {
+                RouteChange::Announced(entry) => self.begin(suffix, entry),
+                RouteChange::Gone => self.hide(&suffix),
+                RouteChange::Rerouted(_) => {}
+            }
+            if let Some(name) = name {
+                return Poll::Ready(name);
             }
         }
         waker.wake_by_ref();
@@ -124,7 +132,7 @@ impl TrackWatch {
         let (key, watched) = self.broadcasts.at(slot)?;
         let waker = watched.waker.clone();
         if watched.is_hidden {
-            if watched.names.poll_closed(&waker).is_ready() {
+            if watched.names.poll_closed(Some(&waker)).is_ready() {
                 self.by_suffix.remove(&watched.suffix);
                 self.broadcasts.remove(key);
             }
@@ -134,7 +142,7 @@ impl TrackWatch {
             Some(track) => track,
             None => {
                 let next = watched.next.take().map(Poll::Ready);
-                let next = next.unwrap_or_else(|| watched.names.poll_next(&waker));
+                let next = next.unwrap_or_else(|| watched.names.poll_name(Some(&waker)));
                 let Poll::Ready(name) = next else { return None };
                 match watched.broadcast.serve_track(&name, None, self.horizon) {
                     Ok(track) => track,
@@ -175,5 +183,5 @@ impl TrackWatch {
     }
 }
 
-census! { TrackWatch { counts: by_suffix, unroutable; within: broadcasts; plain: prefix, horizon, ready; } }
+census! { TrackWatch { counts: by_suffix, unroutable; within: broadcasts; plain: prefix, horizon, names, ready; } }
 census! { each WatchedBroadcast { counts: found, next; plain: suffix, broadcast, names, is_hidden, waker; } }

@@ -97,7 +97,7 @@ impl Decisions {
             Event::AnnounceRequested { request, prefix, tokens, .. } => {
                 (*request, PeerRequestKind::Announcements, &*prefix, "".into(), tokens)
             }
-            Event::TracksRequested { request, prefix, tokens } => {
+            Event::TracksRequested { request, prefix, tokens, .. } => {
                 (*request, PeerRequestKind::Tracks, &*prefix, "".into(), tokens)
             }
             _ => return Some(event),

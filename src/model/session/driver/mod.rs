@@ -505,10 +505,10 @@ impl Driver {
                 self.subscribe_ended(subscription, result);
             }
             Event::AnnounceRequested { request, prefix, exclude, hidden, .. } => {
-                self.announce_requested(request, &prefix, exclude, hidden, false);
+                self.announce_requested(request, &prefix, exclude, hidden, None);
             }
-            Event::TracksRequested { request, prefix, .. } => {
-                self.announce_requested(request, &prefix, Hop::UNKNOWN, true, true);
+            Event::TracksRequested { request, prefix, names, .. } => {
+                self.announce_requested(request, &prefix, Hop::UNKNOWN, true, Some(names));
             }
             Event::SubscribeStarted { subscription, group } => {
                 if let Some(remote_track) = self.inbox.tracks.get_mut(subscription.into()) {
@@ -551,6 +551,7 @@ impl Driver {
             }
             Event::Estimate { estimate } => self.shared.estimates.update(estimate),
             Event::ProbeEnded { error } => self.shared.estimates.end(error),
+            Event::TracksEnded { tracks, error } => self.shared.tracks_ended(tracks, error),
             Event::FetchEnded { fetch, result } => self.fetch_ended(fetch, result),
             Event::FetchRequested {
                 request,
@@ -630,7 +631,8 @@ impl Driver {
 
     /// Carries out the commands of the application.
     fn run_commands(&mut self) {
-        let SessionCommands { tokens, accept, decide, goaway, end } = self.shared.take_commands();
+        let SessionCommands { tokens, accept, decide, tracks, goaway, end } =
+            self.shared.take_commands();
         for (prefix, tokens) in tokens {
             self.machine.apply(Command::SetTokens { prefix, tokens });
         }
@@ -639,6 +641,12 @@ impl Driver {
         }
         if let Some(decide) = decide {
             self.decide_with(decide);
+        }
+        for (tracks, prefix) in tracks {
+            self.machine.apply(match prefix {
+                Some(prefix) => Command::SubscribeTracks { tracks, prefix },
+                None => Command::UnsubscribeTracks { tracks },
+            });
         }
         if let Some((uri, timeout)) = goaway {
             self.machine.apply(Command::GoAway { uri, timeout });

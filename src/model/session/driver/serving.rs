@@ -11,13 +11,14 @@ use crate::model::session::outbox::OutboxStep;
 use crate::{Error, Hop, Path};
 
 impl Driver {
+    /// The peer asks for announcements; or for `tracks`, and with them for announcements if that is `true`.
     pub(crate) fn announce_requested(
         &mut self,
         request: RequestKey,
         prefix: &Path,
         exclude: Hop,
         hidden: bool,
-        tracks: bool,
+        tracks: Option<bool>,
     ) {
         self.peer = exclude;
         let Some(origin) = &self.publish else {
@@ -29,8 +30,8 @@ impl Driver {
             return;
         };
         let mut reader = origin.reader(prefix, self.horizon(), self.announce_filter(hidden));
-        if tracks {
-            reader.announce_tracks(prefix, self.horizon());
+        if let Some(names) = tracks {
+            reader.announce_tracks(prefix, self.horizon(), names);
         }
         let waker = self.ready.waker(ready_key(ANNOUNCE_READER, request.slot() as u32));
         let is_counted = self.version.counts_announcements();

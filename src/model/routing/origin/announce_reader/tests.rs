@@ -441,7 +441,7 @@ fn a_track_that_the_peer_awaits_is_not_announced() {
     let origin = origin();
     let mut reader =
         origin.consume().reader(&Path::new("room"), within(0), AnnounceFilter::default());
-    reader.announce_tracks(&Path::new("room"), within(0));
+    reader.announce_tracks(&Path::new("room"), within(0), false);
     let mut has = PeerTracks::default();
     has.wait("room/alice".into(), "video".into(), 7);
     has.wait("room/bob".into(), "chat".into(), 9);
@@ -468,7 +468,7 @@ fn a_track_without_a_route_waits_for_one() {
     let mut live = announce(&origin, "room/live", through(&[7], 0, 2));
     let prefix = Path::new("room");
     let mut reader = origin.consume().reader(&prefix, within(9), AnnounceFilter::default());
-    reader.announce_tracks(&prefix, within(9));
+    reader.announce_tracks(&prefix, within(9), false);
     let has = PeerTracks::default();
     let mut poll =
         || reader.poll_next(Some(Waker::noop()), AnnounceQuota::ENDLESS, &has).is_pending();
@@ -483,4 +483,31 @@ fn a_track_without_a_route_waits_for_one() {
     assert!(poll());
     // First its properties are asked for.
     assert!(live.poll_request(Waker::noop()).is_ready());
+}
+
+/// One request may ask for the broadcasts and their tracks (moq-transport 16 and 17). Each broadcast is announced before
+/// its tracks.
+#[test]
+fn broadcasts_and_their_tracks_are_announced() {
+    let origin = origin();
+    let prefix = Path::new("room");
+    let mut reader = origin.consume().reader(&prefix, within(0), AnnounceFilter::default());
+    reader.announce_tracks(&prefix, within(0), true);
+    let has = PeerTracks::default();
+    let mut next = || match reader.poll_next(Some(Waker::noop()), AnnounceQuota::ENDLESS, &has) {
+        Poll::Ready(Announcement::Active { suffix, .. }) => format!("+{suffix}"),
+        Poll::Ready(Announcement::Ended { suffix }) => format!("-{suffix}"),
+        Poll::Ready(Announcement::Track { suffix, track, .. }) => format!("{suffix}:{track}"),
+        Poll::Pending => String::new(),
+    };
+    let mut alice = origin.create_broadcast("room/alice").unwrap();
+    let video = alice.create_track("video").unwrap();
+    assert_eq!([next(), next(), next()], ["+alice", "alice:video", ""]);
+    let _bob = origin.create_broadcast("room/bob").unwrap();
+    let _audio = alice.create_track("audio").unwrap();
+    let mut both = [next(), next()];
+    both.sort();
+    assert_eq!(both, ["+bob", "alice:audio"]);
+    drop((alice, video));
+    assert_eq!([next(), next()], ["-alice", ""]);
 }
