@@ -216,6 +216,47 @@ fn a_withdrawal_does_not_circulate_without_hop_ids() {
     }
 }
 
+/// moq-transport carries no hops at all, so that an announcement that went around a loop looks like another broadcast. It is
+/// hidden: all relays read from the publisher, and no withdrawal circulates.
+#[test]
+fn a_withdrawal_does_not_circulate_without_hops() {
+    for version in [Version::Moqt14, Version::Moqt16, Version::Moqt18, Version::Moqt22] {
+        for (n, edges) in shapes().iter().enumerate() {
+            let what = format!("{version}, shape {n}");
+            let mut mesh = Mesh::new(edges, version, n as u64 % 3);
+            let mut broadcast = mesh.net.origins[PUBLISHER].create_broadcast("live").unwrap();
+            let mut track = broadcast.create_track(Track::new("video")).unwrap();
+            mesh.net.advance(2_000);
+            assert_eq!(mesh.having(), RELAYS, "{what}");
+            assert!(mesh.is_quiet(), "{what}");
+            // At most 46 links, with one announcement and its answer in each direction.
+            assert!(mesh.net.sent() < 5_000, "{what}: {}", mesh.net.sent());
+            let want = || Subscription::default().max_age(Duration::MAX);
+            let mut readers: Vec<_> = mesh.net.origins[..RELAYS]
+                .iter()
+                .map(|origin| origin.consume().broadcast("live").expect("the broadcast is live"))
+                .map(|broadcast| broadcast.subscribe_track("video", want()).unwrap())
+                .collect();
+            mesh.net.advance(1_000);
+            track.write_frame(0, "x").unwrap();
+            mesh.net.advance(1_000);
+            for (node, reader) in readers.iter_mut().enumerate() {
+                assert_eq!(received(reader).len(), 1, "{what}: {node}");
+            }
+            drop(readers);
+            mesh.net.advance(5_000);
+            let before = mesh.net.sent();
+            broadcast.finish().unwrap();
+            mesh.net.advance(2 * mesh.round_trip + HOLD);
+            assert_eq!(mesh.having(), 0, "{what}");
+            mesh.net.advance(5_000);
+            assert_eq!(mesh.having(), 0, "{what}");
+            assert!(mesh.net.sent() - before < 2_000, "{what}: {}", mesh.net.sent() - before);
+            assert!(mesh.is_quiet(), "{what}");
+        }
+    }
+}
+
 /// Two publishers have different content under one path. A relay shows the newer one, or after many changes
 /// the one with the better route, so that all relays come to rest. When one publisher ends, all relays show
 /// the other.

@@ -158,6 +158,7 @@ impl BareMachine {
                 Timer::Close => core.close(Error::SessionClosed),
                 Timer::Leaving => core.violation("the control stream ended"),
                 Timer::Probe => dispatch!(&mut self.dialect, it => it.on_network_path(core)),
+                Timer::Echo => dispatch!(&mut self.dialect, it => it.on_echo_timeout(core)),
                 Timer::GoAway => core.on_goaway_timeout(),
                 Timer::Unbound => core.on_unbound_timeout(),
                 Timer::Head(key) => dispatch!(&mut self.dialect, it => {

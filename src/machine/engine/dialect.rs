@@ -73,6 +73,9 @@ pub(crate) trait Dialect:
     /// The network path changed, or a report of it is due: reports it to a peer that asked.
     fn on_network_path(&mut self, _core: &mut Core) {}
 
+    /// An announcement of the peer may be no echo of ours any more.
+    fn on_echo_timeout(&mut self, _core: &mut Core) {}
+
     /// Sends GOAWAY, where the version has it. The session closes at `deadline`.
     fn write_goaway(&mut self, core: &mut Core, uri: Box<str>, deadline: Instant);
 

@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Leaving,
     /// The requests that ran when we sent GOAWAY should be over.
     GoAway,
+    /// An announcement of the peer may be no echo of ours any more.
+    Echo,
     /// The group stream that waits longest for its subscription waited too long.
     Unbound,
     /// The frames before the first one on this group stream should have begun to arrive.

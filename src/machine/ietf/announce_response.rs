@@ -144,11 +144,7 @@ impl Ietf {
                     Some(track @ Announcement::Track { .. }) => {
                         self.publish(core, key, response, track);
                     }
-                    // Up to date: what the peer announces by now is no answer to something unwritten.
-                    None => {
-                        response.ready = false;
-                        self.report_own_broadcasts(core);
-                    }
+                    None => response.ready = false,
                 }
             }
         }
@@ -222,13 +218,13 @@ impl Ietf {
                 self.write(core, key, &Message::NamespaceDone(suffix));
             }
         }
-        self.note_withdrawn(&response.prefix.join(suffix));
+        self.note_withdrawn(core, &response.prefix.join(suffix));
     }
 
     /// A request is over, and with it everything that was announced on it.
-    pub(super) fn forget_announced(&mut self, response: &mut AnnounceResponse) {
+    pub(super) fn forget_announced(&mut self, core: &mut Core, response: &mut AnnounceResponse) {
         for suffix in core::mem::take(&mut response.announced).into_keys() {
-            self.note_withdrawn(&response.prefix.join(&suffix));
+            self.note_withdrawn(core, &response.prefix.join(&suffix));
         }
     }
 
@@ -259,8 +255,7 @@ impl Ietf {
                 return Ok(progress);
             }
         }
-        self.forget_announced(response);
-        self.report_own_broadcasts(core);
+        self.forget_announced(core, response);
         self.finish(core, key);
         Ok(Progress::request_ended(key, Error::Cancelled))
     }

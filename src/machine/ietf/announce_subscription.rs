@@ -31,7 +31,7 @@ impl Ietf {
         path: &Path,
         is_named: bool,
     ) -> Option<Event> {
-        let echo = self.may_echo(path);
+        let echo = self.hides_echo(core, path);
         let event = announced(path.clone());
         if let Some(known) = self.broadcasts.live.get_mut(path) {
             let was_named = known.named;

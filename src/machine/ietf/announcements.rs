@@ -6,6 +6,8 @@
 //! send it and declare so by the option SOLICIT. So we announce unsolicited unless the peer sends SOLICIT,
 //! and always send SUBSCRIBE_NAMESPACE for the prefixes that we want.
 
+use core::time::Duration;
+
 use super::roles::{AnnounceResponse, AnnounceSubscription, Role};
 use super::session::Ietf;
 use crate::coding::ietf::{
@@ -13,11 +15,15 @@ use crate::coding::ietf::{
 };
 use crate::error::Error;
 use crate::hop::{Cost, Hop, Hops};
-use crate::machine::engine::{Core, Dialect, Progress};
+use crate::machine::engine::{Core, Dialect, Progress, Timer};
 use crate::machine::event::{Event, RequestKey};
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
+
+/// For how long an announcement of the peer is taken for an echo of ours after we withdrew ours, and before the peer answered it.
+/// Relays in a ring would otherwise announce a broadcast that is gone to each other for ever, or take each other for its publisher.
+const ECHO_TIME: Duration = Duration::from_millis(600);
 
 impl Ietf {
     /// The session is ready: starts to announce, and to ask for announcements.
@@ -128,6 +134,18 @@ impl Ietf {
         }
     }
 
+    /// As [`may_echo`](Self::may_echo), or the peer has not answered ours yet: two relays that have a broadcast from a third one
+    /// announce it to each other at the same time. If the peer does not answer, this announcement is reported later.
+    pub(super) fn hides_echo(&mut self, core: &mut Core, path: &Path) -> bool {
+        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
+        let announced = self.broadcasts.announced.get(path);
+        let waits = announced.is_some_and(|it| !it.acknowledged && !it.refused) && !solicits;
+        if waits {
+            self.hide(core, path);
+        }
+        waits || self.may_echo(path)
+    }
+
     /// Whether a PUBLISH_NAMESPACE of the peer is to be refused, because a broadcast of this process
     /// has the path and the peer does not have it from us.
     ///
@@ -161,7 +179,7 @@ impl Ietf {
     /// of it is no echo.
     pub(super) fn note_refused(&mut self, path: &Path) -> Progress {
         if let Some(announced) = self.broadcasts.announced.get_mut(path) {
-            announced.acknowledged = false;
+            (announced.acknowledged, announced.refused) = (false, true);
         }
         let Some(known) = self.broadcasts.live.get_mut(path) else { return Progress::Wait };
         match core::mem::replace(&mut known.reported, true) {
@@ -172,25 +190,32 @@ impl Ietf {
 
     /// We withdrew a path on one request. If no other one announces it and the peer still does, it
     /// may be no echo.
-    pub(super) fn note_withdrawn(&mut self, path: &Path) {
-        if let Some(announced) = self.broadcasts.announced.get_mut(path) {
-            announced.count -= 1;
-            if announced.count == 0 {
-                self.broadcasts.announced.remove(path);
-                if self.broadcasts.live.get(path).is_some_and(|known| !known.reported) {
-                    self.broadcasts.withdrawn.insert(path.clone());
-                }
+    pub(super) fn note_withdrawn(&mut self, core: &mut Core, path: &Path) {
+        let Some(announced) = self.broadcasts.announced.get_mut(path) else { return };
+        announced.count -= 1;
+        if announced.count == 0 {
+            self.broadcasts.announced.remove(path);
+            if self.broadcasts.live.get(path).is_some_and(|known| !known.reported) {
+                self.hide(core, path);
             }
         }
     }
 
-    /// Everything is written for now. A path that the peer still announces, and we do not, is its
-    /// own broadcast: it is reported. This waits until then, because a broadcast may be withdrawn and
-    /// announced again at once.
+    /// An announcement of the peer stays hidden for [`ECHO_TIME`].
+    fn hide(&mut self, core: &mut Core, path: &Path) {
+        let due = core.now + ECHO_TIME;
+        self.broadcasts.hidden.insert((due, path.clone()));
+        core.timers.hasten(due, Timer::Echo);
+    }
+
+    /// Reports the broadcasts that the peer still announces, although it did not take them from us, or not any more.
     pub(super) fn report_own_broadcasts(&mut self, core: &mut Core) {
-        while let Some(path) = self.broadcasts.withdrawn.pop_first() {
-            // Announced again meanwhile.
-            if self.broadcasts.announced.contains_key(&path) {
+        while let Some((due, path)) = self.broadcasts.hidden.pop_first() {
+            if due > core.now {
+                self.broadcasts.hidden.insert((due, path));
+                return core.timers.hasten(due, Timer::Echo);
+            }
+            if self.may_echo(&path) {
                 continue;
             }
             if let Some(known) = self.broadcasts.live.get_mut(&path) {

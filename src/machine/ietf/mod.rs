@@ -75,6 +75,10 @@ impl Dialect for Ietf {
         }
     }
 
+    fn on_echo_timeout(&mut self, core: &mut Core) {
+        self.report_own_broadcasts(core);
+    }
+
     fn read_uni_stream(&mut self, core: &mut Core, key: Key) -> Progress {
         let read = self.read_stream(core, key);
         close_on_fault(core, read)

@@ -127,7 +127,7 @@ impl Ietf {
                 self.set_role(key, Role::AnnounceResponse(response));
             }
             Role::AnnounceResponse(mut response) => {
-                self.forget_announced(&mut response);
+                self.forget_announced(core, &mut response);
                 self.refuse(core, key, code);
             }
             Role::IncomingQuery | Role::IncomingNamespace { is_accepted: false, .. } => {

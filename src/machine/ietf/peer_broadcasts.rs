@@ -11,6 +11,7 @@ use crate::census::census;
 use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
+use crate::time::Instant;
 
 /// A broadcast that the peer announces.
 #[derive(Debug, Default)]
@@ -19,9 +20,8 @@ pub(super) struct PeerBroadcasts {
     pub(super) live: BTreeMap<Path, PeerBroadcast>,
     /// The paths that we announced. The peer may echo them.
     pub(super) announced: BTreeMap<Path, AnnouncedPath>,
-    /// Paths that we withdrew while the peer announced them too. If it still does when everything
-    /// was written, it is no echo.
-    pub(super) withdrawn: BTreeSet<Path>,
+    /// When to look again at announcements that are hidden, because they may be echoes.
+    pub(super) hidden: BTreeSet<(Instant, Path)>,
     /// The role that announces unsolicited, if the peer may not ask.
     pub(super) announcer: Option<Key>,
     /// Prefixes for which no request was sent yet, for want of credit: those of interest, and those whose tracks are
@@ -37,6 +37,8 @@ pub(super) struct AnnouncedPath {
     /// The peer took it. A peer can't echo a path before it processed the announcement, so that
     /// until then an announcement of the same path is its own.
     pub(super) acknowledged: bool,
+    /// The peer does not want it, or not any more.
+    pub(super) refused: bool,
     /// The broadcast begins in this process.
     pub(super) is_own: bool,
     /// Its PUBLISH_NAMESPACE, if it has one; the latest if there are several.
@@ -61,4 +63,4 @@ pub(super) struct PeerBroadcast {
     pub(super) request: Option<Key>,
 }
 
-census! { PeerBroadcasts { counts: live, announced, withdrawn, pending_prefixes; plain: announcer; } }
+census! { PeerBroadcasts { counts: live, announced, hidden, pending_prefixes; plain: announcer; } }
