@@ -116,8 +116,8 @@ impl Session {
     /// Asks the peer to offer each track of the broadcasts below `prefix`, those that exist and those that come, until the
     /// handle is dropped (moq-transport: SUBSCRIBE_TRACKS, 18 and later; SUBSCRIBE_NAMESPACE before). A track that the peer
     /// offers appears as one of its broadcast, in the origin of [`Client::with_consume`](crate::Client::with_consume):
-    /// [`BroadcastConsumer::track_names`] lists it. Nothing of it flows before it is read. Without this request a peer
-    /// announces broadcasts, and the application has to know the names of their tracks.
+    /// [`BroadcastConsumer::track_names`] lists it. Nothing of it flows before it is read, except from peers that can't be
+    /// told so. Without this request a peer announces broadcasts, and the application has to know the names of their tracks.
     ///
     /// The request has the tokens of its prefix ([`set_request_tokens`](Self::set_request_tokens)), and belongs to this
     /// session: after a reconnect ask again. Whether the peer refused it shows in [`TracksRequest::ended`]. The tracks that
