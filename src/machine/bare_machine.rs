@@ -19,8 +19,6 @@ use super::io::{Action, Input};
 use super::lite::Lite;
 use super::run::{FrameRange, MAX_BURST};
 use super::source::Source;
-#[cfg(test)]
-use crate::census::Census;
 use crate::census::census;
 use crate::error::Error;
 use crate::stream::{Dir, StreamId};
@@ -342,12 +340,6 @@ impl BareMachine {
         self.core.forget();
         self.open_dialect = None;
         dispatch!(&mut self.dialect, it => it.forget());
-    }
-
-    /// The number of remembered entries, except for announcements.
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> usize {
-        Census::of(&self.core).total() + dispatch!(&self.dialect, it => it.entries())
     }
 }
 

@@ -236,10 +236,10 @@ impl Machine {
         self.recorder.as_ref().map(|recorder| recorder.progress())
     }
 
-    /// The number of remembered entries, except for announcements.
+    /// The number of remembered entries.
     #[cfg(test)]
     fn entries(&self) -> usize {
-        self.bare.entries()
+        crate::census::Census::of(self).total()
     }
 }
 

@@ -278,7 +278,7 @@ impl Ietf {
             None => Ok(Progress::Wait),
             Some(Message::RequestOk(_)) => {
                 if let Some(announced) = self.broadcasts.announced.get_mut(path) {
-                    announced.acknowledged = true;
+                    announced.is_taken = Some(true);
                 }
                 Ok(Progress::More)
             }

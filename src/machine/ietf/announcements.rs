@@ -29,8 +29,7 @@ impl Ietf {
     /// The session is ready: starts to announce, and to ask for announcements.
     pub(super) fn begin_announcements(&mut self, core: &mut Core) {
         // Peers that ask for announcements get none unsolicited: they would see each one twice.
-        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
-        if !solicits {
+        if !self.solicits() {
             // No request of the peer stands for these announcements, so that one is made up for the
             // application.
             let key = core.requests.open_implied();
@@ -64,8 +63,12 @@ impl Ietf {
     /// answer may arrive later.
     pub(super) fn may_echo(&self, path: &Path) -> bool {
         let Some(announced) = self.broadcasts.announced.get(path) else { return false };
-        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
-        !solicits && (announced.acknowledged || self.is_early_moq_lite())
+        !self.solicits() && (announced.is_taken == Some(true) || self.is_early_moq_lite())
+    }
+
+    /// Whether the peer gets announcements only on request, and no echoes.
+    fn solicits(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.solicit)
     }
 
     /// Sends what waited for credit: the requests for the remaining prefixes, then announcements.
@@ -98,26 +101,20 @@ impl Ietf {
         if !self.draft.has_prefix(&prefix) || for_tracks && self.is_early_moq_lite() {
             return Err(Error::Unsupported);
         }
-        let (wanted, kind) = match form {
-            NamespaceForm::Options if for_tracks => {
-                (Wanted::Tracks, MessageType::SubscribeNamespace)
+        let (kind, message): (_, fn(_) -> _) = match form {
+            NamespaceForm::Plain if for_tracks => {
+                (MessageType::SubscribeTracks, Message::SubscribeTracks)
             }
-            NamespaceForm::Plain if for_tracks => (Wanted::default(), MessageType::SubscribeTracks),
-            _ => (Wanted::default(), MessageType::SubscribeNamespace),
+            _ => (MessageType::SubscribeNamespace, Message::SubscribeNamespace),
         };
+        let is_option = for_tracks && form == NamespaceForm::Options;
+        let wanted = is_option.then_some(Wanted::Tracks).unwrap_or_default();
         // Nothing is to flow before somebody reads it.
         let forward = (for_tracks && !self.may_not_update_offers()).then_some(false);
         let parameters = Parameters { forward, ..Default::default() }.for_message(kind, self.draft);
-        let subscription =
-            AnnounceSubscription { prefix: prefix.clone(), tracks, ..Default::default() };
-        let role = Role::AnnounceSubscription(subscription);
-        let make = |id| {
-            let request = SubscribeNamespace { id, prefix, wanted, parameters };
-            match kind {
-                MessageType::SubscribeTracks => Message::SubscribeTracks(request),
-                _ => Message::SubscribeNamespace(request),
-            }
-        };
+        let asked = AnnounceSubscription { prefix: prefix.clone(), tracks, ..Default::default() };
+        let role = Role::AnnounceSubscription(asked);
+        let make = |id| message(SubscribeNamespace { id, prefix, wanted, parameters });
         match self.draft.control {
             ControlStreams::Single => self.open(core, role, make)?,
             _ => self.open_stream(core, role, make)?,
@@ -137,9 +134,8 @@ impl Ietf {
     /// As [`may_echo`](Self::may_echo), or the peer has not answered ours yet: two relays that have a broadcast from a third one
     /// announce it to each other at the same time. If the peer does not answer, this announcement is reported later.
     pub(super) fn hides_echo(&mut self, core: &mut Core, path: &Path) -> bool {
-        let solicits = self.peer.as_ref().is_some_and(|peer| peer.solicit);
         let announced = self.broadcasts.announced.get(path);
-        let waits = announced.is_some_and(|it| !it.acknowledged && !it.refused) && !solicits;
+        let waits = announced.is_some_and(|it| it.is_taken.is_none()) && !self.solicits();
         if waits {
             self.hide(core, path);
         }
@@ -179,7 +175,7 @@ impl Ietf {
     /// of it is no echo.
     pub(super) fn note_refused(&mut self, path: &Path) -> Progress {
         if let Some(announced) = self.broadcasts.announced.get_mut(path) {
-            (announced.acknowledged, announced.refused) = (false, true);
+            announced.is_taken = Some(false);
         }
         let Some(known) = self.broadcasts.live.get_mut(path) else { return Progress::Wait };
         match core::mem::replace(&mut known.reported, true) {

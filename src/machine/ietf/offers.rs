@@ -78,11 +78,6 @@ impl Offers {
         self.aliases.contains_key(&alias)
     }
 
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> usize {
-        self.by_key.len() + self.by_name.len() + self.aliases.len()
-    }
-
     /// Forgets an offer. The name may belong to a newer one by now.
     pub(super) fn remove(&mut self, key: Key) -> Option<Offer> {
         let offer = self.by_key.remove(&key)?;

@@ -34,11 +34,8 @@ pub(super) struct PeerBroadcasts {
 pub(super) struct AnnouncedPath {
     /// On how many requests.
     pub(super) count: usize,
-    /// The peer took it. A peer can't echo a path before it processed the announcement, so that
-    /// until then an announcement of the same path is its own.
-    pub(super) acknowledged: bool,
-    /// The peer does not want it, or not any more.
-    pub(super) refused: bool,
+    /// Whether the peer took it, or does not want it, or not any more; `None` before its answer.
+    pub(super) is_taken: Option<bool>,
     /// The broadcast begins in this process.
     pub(super) is_own: bool,
     /// Its PUBLISH_NAMESPACE, if it has one; the latest if there are several.

@@ -92,10 +92,9 @@ impl Ietf {
     /// for the next one. `@moq/net` gets the same if it asks for the next object.
     pub(super) fn first_of(&self, filter: Filter, largest: Option<FramePosition>) -> FramePosition {
         let takes_whole_groups = self.peer.as_ref().is_some_and(|peer| peer.is_moq_lite_js());
+        let is_inline = self.draft.parameters == ParameterForm::Inline;
         let filter = match filter {
-            Filter::NextGroup if self.draft.parameters == ParameterForm::Inline => {
-                Filter::GroupsBack(1)
-            }
+            Filter::NextGroup if is_inline => Filter::GroupsBack(1),
             Filter::NextObject if takes_whole_groups => Filter::GroupsBack(1),
             filter => filter,
         };

@@ -129,15 +129,6 @@ impl RequestIds {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> usize {
-        self.by_id.len()
-            + self.by_key.len()
-            + self.blocked.len()
-            + self.turns.len()
-            + self.ahead.len()
-    }
-
     /// Frees the memory of a session whose end was reported.
     pub(super) fn forget_all(&mut self) {
         (self.by_id, self.by_key, self.ahead) = Default::default();

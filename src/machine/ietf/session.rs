@@ -123,12 +123,6 @@ impl Ietf {
         self.tokens = TokenCache::new(0);
     }
 
-    /// The number of remembered entries, except for announcements.
-    #[cfg(test)]
-    pub(in crate::machine) fn entries(&self) -> usize {
-        self.ids.entries() + self.early.len() + self.offers.entries() + self.joins.len()
-    }
-
     // ---- roles -------------------------------------------------------------------------------
 
     /// The role of a request. The table grows to the slot, which is reused after the request.

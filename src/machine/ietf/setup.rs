@@ -96,7 +96,7 @@ impl Ietf {
     }
 
     /// The peer's set-up arrived.
-    pub(super) fn set_up(&mut self, core: &mut Core, setup: Setup) {
+    pub(super) fn set_up(&mut self, core: &mut Core, mut setup: Setup) {
         if setup.other_version {
             return core.close(Error::Version);
         }
@@ -117,7 +117,6 @@ impl Ietf {
         if core.limits.check_url(setup.path.as_deref()).is_err() {
             return core.violation("a path that is too long");
         }
-        let mut setup = setup;
         // Nothing was registered before that a client could use or delete (9.1.4). 14 does not say so.
         let is_early = |token: &TokenReference| {
             matches!(token, TokenReference::Alias(_) | TokenReference::Delete(_))

@@ -85,12 +85,6 @@ impl Lite {
         (self.reports, self.probe) = Default::default();
     }
 
-    /// The number of open track queries, and of requests that wait.
-    #[cfg(test)]
-    pub(in crate::machine) fn entries(&self) -> usize {
-        self.queries.len() + self.early.len()
-    }
-
     // ---- roles -------------------------------------------------------------------------------
 
     /// Says what a request is from now on.

@@ -433,7 +433,8 @@ impl World {
         // one. Each has its stream, and counts as the peer's at the server.
         let requests = 1 + usize::from(Features::of(self.version).version_setup);
         for (end, each) in [(&self.pair.client, 2), (&self.pair.server, 3)] {
-            assert!(end.machine.entries() <= each * requests, "{:?}", end.machine);
+            let census = Census::of(&end.machine.bare.core);
+            assert!(census.total() <= each * requests, "{census:?}");
         }
     }
 }

@@ -413,7 +413,7 @@ fn fin_ends_probe() {
         lone.apply(Command::Unprobe);
         lone.fin(id, "");
         assert_eq!(lone.opened[0][Dir::Bi as usize], 2);
-        assert_eq!(lone.end.machine.entries() + 2, before, "a request and its stream");
+        assert_eq!(lone.end.machine.entries() + 5, before, "a request, its stream and its role");
 
         // A request that was not sent is not made.
         let mut end = machine(config(Side::Client, version));
