@@ -563,3 +563,32 @@ fn a_silent_publisher_is_asked_for_one_group_of_a_range() {
     client.run();
     assert_eq!(records(&client, id, GroupOrder::Ascending), ["?6", "7.0", "7.1"]);
 }
+
+/// A publisher ends one track after the other. Of those that nobody reads, a relay keeps a few (`MAX_FINISHED`).
+#[test]
+fn few_finished_tracks_are_kept() {
+    for version in [Version::Lite06, Version::Moqt22] {
+        let (mut chain, origin) = Chain::to_origin([version; 2], &Link::perfect(), video());
+        let seen = chain.relay.consume().broadcast("live").expect("the broadcast was announced");
+        let mut most = 0;
+        for n in 0..200 {
+            let name = format!("track {n}");
+            let mut track = chain.broadcast.create_track(Track::new(&*name)).unwrap();
+            let mut reader = seen.subscribe_track(&name, Subscription::default()).unwrap();
+            chain.advance(20);
+            track.write_frame(0, vec![0; 1_000]).unwrap();
+            track.finish().unwrap();
+            chain.advance(20);
+            while let Poll::Ready(Ok(Some(_))) = reader.try_recv_group() {}
+            drop((reader, track));
+            most = most.max(chain.relay.cached_bytes());
+        }
+        chain.advance(2_000);
+        most = most.max(chain.relay.cached_bytes());
+        assert!((30_000..100_000).contains(&most), "{version}: {most}");
+        chain.broadcast.finish().unwrap();
+        chain.advance(500);
+        assert_eq!(chain.relay.cached_bytes(), 0, "{version}");
+        drop(origin);
+    }
+}
