@@ -297,6 +297,93 @@ fn past_groups_are_fetched_after_the_end() {
     }
 }
 
+/// A track ended, its last reader left, and its publisher forgot it or can't be asked for groups. The relay has them until they
+/// are too old, as long as the broadcast is announced.
+#[test]
+fn groups_of_a_finished_track_are_served_from_the_cache() {
+    for up in [Version::Lite04, Version::Lite06, Version::Moqt14, Version::Moqt22] {
+        for down in fetching() {
+            let what = format!("{up} {down}");
+            let mut chain = Chain::with([up, down], &Link::wide(3), video(), |version| {
+                let mut config = Config::new(Side::Server, version);
+                config.interests = vec![Path::root()];
+                Bare::new(Machine::new(config, Instant::ZERO), Shelf::new())
+            });
+            let seen =
+                chain.relay.consume().broadcast("live").expect("the broadcast was announced");
+            let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+            chain.advance(200);
+            for n in 0..3 {
+                write(&mut chain, n..n + 1);
+                chain.advance(100);
+            }
+            chain.track.finish().unwrap();
+            chain.advance(1_500);
+            assert_eq!(reader.try_finished(), Poll::Ready(Ok(3)), "{what}");
+            drop(reader);
+            // The publisher forgets its track.
+            chain.track = Track::new("other").produce();
+            chain.advance(300);
+            let fetch = |chain: &mut Chain<Bare<Shelf>>, sequence| {
+                chain.down.server.take_events();
+                chain.down.server.apply(fetching_of(sequence));
+                chain.advance(500);
+                let mut events = chain.down.server.take_events();
+                let frames = events.iter().filter(|it| matches!(it, Event::Frame { .. })).count();
+                let Some(Event::FetchEnded { result, .. }) = events.pop() else { panic!("{what}") };
+                (frames, result)
+            };
+            // Versions without timestamps and properties of tracks keep groups for 5 s.
+            for sequence in [0, 2, 0] {
+                assert_eq!(fetch(&mut chain, sequence), (2, Ok(())), "{what}");
+            }
+            assert!(matches!(fetch(&mut chain, 3), (0, Err(_))), "{what}");
+            // moq-net asks for the properties first.
+            if down < Version::Moqt14 {
+                let describe = Command::Describe {
+                    subscription: Token::default(),
+                    broadcast: Path::new("live"),
+                    track: "video".into(),
+                };
+                chain.down.server.apply(describe);
+                chain.advance(500);
+                let events = chain.down.server.take_events();
+                let is_info = |it: &Event| matches!(it, Event::TrackInfo { .. });
+                assert!(events.iter().any(is_info), "{what}: {events:?}");
+            }
+            // A track of the same name that begins again is another one.
+            let mut again = chain.broadcast.create_track(video()).unwrap();
+            let mut reader = seen.subscribe_track("video", Subscription::default()).unwrap();
+            chain.advance(200);
+            again.write_frame(0, "again").unwrap();
+            chain.advance(200);
+            let Poll::Ready(Ok(Some(mut group))) = reader.try_recv_group() else {
+                panic!("{what}")
+            };
+            let Poll::Ready(Ok(Some(frame))) = group.try_read_frame() else { panic!("{what}") };
+            assert_eq!((group.sequence(), frame.payload()), (0, &b"again"[..]), "{what}");
+            drop((reader, group, frame, again));
+            // Nothing is kept after the end of the broadcast.
+            chain.broadcast.finish().unwrap();
+            chain.advance(3_000);
+            assert_eq!(chain.relay.cached_bytes(), 0, "{what}");
+            assert!(matches!(fetch(&mut chain, 2), (0, Err(_))), "{what}");
+        }
+    }
+}
+
+fn fetching_of(sequence: u64) -> Command {
+    Command::Fetch {
+        fetch: Token::default(),
+        broadcast: Path::new("live"),
+        track: "video".into(),
+        priority: 200,
+        sequence,
+        first_frame: 0,
+        last_frame: None,
+    }
+}
+
 /// `moq-net` requests the track's information and fetches, without a subscription.
 #[test]
 fn a_fetch_needs_no_subscription() {
@@ -475,4 +562,33 @@ fn a_silent_publisher_is_asked_for_one_group_of_a_range() {
     client.now = client.now + Limits::default().answer_timeout + Duration::from_secs(1);
     client.run();
     assert_eq!(records(&client, id, GroupOrder::Ascending), ["?6", "7.0", "7.1"]);
+}
+
+/// A publisher ends one track after the other. Of those that nobody reads, a relay keeps a few (`MAX_FINISHED`).
+#[test]
+fn few_finished_tracks_are_kept() {
+    for version in [Version::Lite06, Version::Moqt22] {
+        let (mut chain, origin) = Chain::to_origin([version; 2], &Link::perfect(), video());
+        let seen = chain.relay.consume().broadcast("live").expect("the broadcast was announced");
+        let mut most = 0;
+        for n in 0..200 {
+            let name = format!("track {n}");
+            let mut track = chain.broadcast.create_track(Track::new(&*name)).unwrap();
+            let mut reader = seen.subscribe_track(&name, Subscription::default()).unwrap();
+            chain.advance(20);
+            track.write_frame(0, vec![0; 1_000]).unwrap();
+            track.finish().unwrap();
+            chain.advance(20);
+            while let Poll::Ready(Ok(Some(_))) = reader.try_recv_group() {}
+            drop((reader, track));
+            most = most.max(chain.relay.cached_bytes());
+        }
+        chain.advance(2_000);
+        most = most.max(chain.relay.cached_bytes());
+        assert!((30_000..100_000).contains(&most), "{version}: {most}");
+        chain.broadcast.finish().unwrap();
+        chain.advance(500);
+        assert_eq!(chain.relay.cached_bytes(), 0, "{version}");
+        drop(origin);
+    }
 }

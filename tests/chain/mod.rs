@@ -18,7 +18,7 @@ pub(crate) struct Chain<B: Endpoint> {
     pub(crate) relay: OriginProducer,
     /// The sessions, beginning with the publisher's.
     pub(crate) sessions: Vec<Session>,
-    _broadcast: BroadcastProducer,
+    pub(crate) broadcast: BroadcastProducer,
 }
 
 impl<B: Endpoint> Chain<B> {
@@ -41,7 +41,7 @@ impl<B: Endpoint> Chain<B> {
         let up = Pair::new(publisher, relay_up, link.clone());
         let down = Pair::new(relay_down, join(down), link.clone());
         let sessions = vec![a, b, c];
-        let mut chain = Self { up, down, track, relay, sessions, _broadcast: broadcast };
+        let mut chain = Self { up, down, track, relay, sessions, broadcast };
         chain.advance(500);
         chain
     }

@@ -35,6 +35,8 @@ pub(crate) struct Outbox {
 /// A track that the peer subscribed to or queries.
 struct ServedTrack {
     track: TrackConsumer,
+    /// The track that answers a query if this one can't.
+    finished: Option<TrackConsumer>,
     waker: Waker,
     phase: ServePhase,
     /// Whether START was sent.
@@ -113,11 +115,27 @@ impl Outbox {
         self.add(request, track, waker, ServePhase::Query);
     }
 
+    /// If the query can't be answered, this track answers it.
+    pub(crate) fn answer_from(&mut self, request: RequestKey, finished: Option<TrackConsumer>) {
+        if let Some(served) = self.tracks.get_mut(request.into()) {
+            served.finished = finished;
+        }
+    }
+
     fn add(&mut self, request: RequestKey, track: TrackConsumer, waker: Waker, phase: ServePhase) {
         let (next_sequence, floor) = (track.next_sequence(), 0);
         let (started, lowest, is_early) = (false, u64::MAX, track.is_unanswered());
-        let served =
-            ServedTrack { track, waker, phase, started, lowest, next_sequence, floor, is_early };
+        let served = ServedTrack {
+            track,
+            finished: None,
+            waker,
+            phase,
+            started,
+            lowest,
+            next_sequence,
+            floor,
+            is_early,
+        };
         self.tracks.insert(request.into(), served);
     }
 
@@ -221,6 +239,13 @@ impl Outbox {
         let request = RequestKey::of(key);
         if let Some(group) = served.start() {
             return Some(OutboxStep::Command(Command::StartSubscribe { request, group }));
+        }
+        if served.phase == ServePhase::Query
+            && matches!(served.track.try_info(), Poll::Ready(Err(_)))
+        {
+            if let Some(finished) = served.finished.take() {
+                served.track = finished;
+            }
         }
         let error = match served.phase {
             ServePhase::Query | ServePhase::Accept => {
@@ -393,7 +418,7 @@ impl Source for Outbox {
 }
 
 census! { each ServedTrack {
-    plain: track, waker, phase, started, lowest, next_sequence, floor, is_early;
+    plain: track, finished, waker, phase, started, lowest, next_sequence, floor, is_early;
 } }
 
 census! { each OutgoingGroup { plain: request, cursor, subgroup, base, is_rest, is_old; } }

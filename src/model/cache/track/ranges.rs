@@ -103,7 +103,7 @@ impl TrackState {
     }
 
     /// The first group between two numbers that has frames to fetch, or the last one.
-    fn group_between(&mut self, low: u64, high: u64, last: bool) -> Option<u64> {
+    pub(super) fn group_between(&mut self, low: u64, high: u64, last: bool) -> Option<u64> {
         let groups = self.cached.by_sequence();
         let first = groups.partition_point(|group| group.sequence() < low);
         let end = groups.partition_point(|group| group.sequence() <= high);
@@ -190,6 +190,14 @@ impl TrackConsumer {
         let mut state = lock(&self.shared().state);
         let is_past = sequence < state.cached.next_sequence();
         is_past && state.group_between(sequence, sequence, false).is_none()
+    }
+
+    /// Whether the cache has all groups from `first` to `last`, or to the last one that there is, and at least one.
+    pub(crate) fn has_groups(&self, first: u64, last: u64) -> bool {
+        let mut state = lock(&self.shared().state);
+        let last = last.min(state.cached.next_sequence().saturating_sub(1));
+        // Each step finds a group, so that there are no more steps than groups.
+        first <= last && (first..=last).all(|it| state.group_between(it, it, false).is_some())
     }
 
     /// Whether a session that reads other subgroups finds more of this group than the frames of an application, or fields

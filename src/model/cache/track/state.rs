@@ -409,6 +409,11 @@ impl TrackShared {
         &self.name
     }
 
+    /// Whether the cache has any group of it.
+    pub(crate) fn has_groups(&self) -> bool {
+        lock(&self.state).group_between(0, u64::MAX, false).is_some()
+    }
+
     /// Whether [`WeakTrack::subscribe`](super::WeakTrack::subscribe) would succeed.
     pub(crate) fn is_alive(&self) -> bool {
         lock(&self.state).is_alive()

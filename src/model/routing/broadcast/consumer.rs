@@ -222,6 +222,25 @@ impl BroadcastConsumer {
             .map(|track| track.with_keep_alive(self.keep_alive()))
     }
 
+    /// A track that ended, whose publisher may have forgotten it. If it has all groups between the first and the last of
+    /// `groups`, a FETCH of a peer is answered from it, unless a track of its name is live again.
+    pub(crate) fn finished_track(
+        &self,
+        name: &str,
+        groups: Option<(u64, u64)>,
+        horizon: Horizon,
+    ) -> Option<TrackConsumer> {
+        let (mut deferred, mut wakes) = (DeferredDrops::default(), DeferredWakes::default());
+        let state = self.waiter.shared.lock();
+        let is_live = state.live(name, &mut deferred).is_some();
+        let track = state.finished.get(name).filter(|_| !is_live).cloned();
+        drop(state);
+        let track = TrackConsumer::new(track?, None, Some(horizon), &mut wakes);
+        wakes.wake();
+        let has_all = groups.is_none_or(|(first, last)| track.has_groups(first, last));
+        has_all.then(|| track.with_keep_alive(self.keep_alive()))
+    }
+
     /// Requests the track from another upstream, if the current one is the peer that begins to read
     /// it.
     pub(crate) fn avoid_peer(&self, track: &Arc<TrackShared>, horizon: Horizon) -> Result<()> {

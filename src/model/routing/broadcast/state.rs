@@ -32,8 +32,10 @@ pub(super) struct BroadcastShared {
 
 #[derive(Default)]
 pub(super) struct BroadcastState {
-    /// Weak handles: a broadcast keeps no track alive.
+    /// Weak handles: a broadcast keeps no live track alive.
     pub(super) tracks: BTreeMap<Arc<str>, WeakTrack>,
+    /// Tracks of sessions that ended, for FETCH, at most [`MAX_FINISHED`].
+    pub(super) finished: BTreeMap<Arc<str>, Arc<TrackShared>>,
     /// The accounts of tracks that may still count something, whether or not they are in `tracks`.
     pub(super) accounts: Vec<Arc<Account>>,
     /// The sum of all other accounts.
@@ -61,6 +63,9 @@ pub(super) struct BroadcastState {
     /// Sessions that wait for the last consumer to go.
     pub(super) vacancy_waiters: Wakers,
 }
+
+/// How many tracks of a broadcast are kept after their end.
+const MAX_FINISHED: usize = 64;
 
 /// Requested tracks, oldest first, and by name.
 #[derive(Default)]
@@ -235,6 +240,24 @@ impl BroadcastShared {
         (self.lock().withdrawn == withdrawn).then_some(consumer)
     }
 
+    /// A track that came by a session ended. Its publisher may forget it, so that its groups stay here for FETCH until they
+    /// are too old. Up to [`MAX_FINISHED`] tracks are kept.
+    pub(super) fn keep_finished(&self, name: Arc<str>, track: Arc<TrackShared>) {
+        // Dropped after the lock is released.
+        let mut deferred = DeferredDrops::default();
+        let mut state = self.lock();
+        if state.finished.len() >= MAX_FINISHED {
+            let (kept, empty): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                mem::take(&mut state.finished).into_iter().partition(|(_, it)| it.has_groups());
+            state.finished = kept;
+            deferred.tracks.extend(empty.into_values());
+        }
+        let has_room = state.finished.len() < MAX_FINISHED && state.end.is_none();
+        if has_room && track.has_groups() {
+            deferred.tracks.extend(state.finished.insert(name, track));
+        }
+    }
+
     /// Ends the broadcast: removes its announcements, refuses requests, and then wakes the waiters.
     pub(super) fn end(&self, end: Result<()>) -> Result<()> {
         self.end_if(end, |_| true)
@@ -255,6 +278,7 @@ impl BroadcastShared {
         state.end = Some(end.clone());
         let registrations = mem::take(&mut state.registrations);
         state.withdraw(|_| false, &mut deferred);
+        deferred.tracks.extend(mem::take(&mut state.finished).into_values());
         let BroadcastState { close_waiters, handler_waiters, vacancy_waiters, listed, .. } =
             &mut *state;
         for waiting in [close_waiters, handler_waiters, vacancy_waiters, listed.waiters()] {
@@ -340,7 +364,7 @@ impl Drop for ProducerGuard {
 }
 
 census! { BroadcastState {
-    counts: accounts, producers, dynamics, registrations, close_waiters, handler_waiters, vacancy_waiters;
+    counts: accounts, finished, producers, dynamics, registrations, close_waiters, handler_waiters, vacancy_waiters;
     within: tracks, requests, upstreams, listed;
     plain: counted, sweep_at, withdrawn, end, route;
 } }

@@ -328,6 +328,10 @@ impl UpstreamTrack {
             Some(end) => self.track.finish_at(end).or_else(|_| self.track.finish()),
             None => self.track.finish(),
         };
+        if let Some(broadcast) = self.broadcast.upgrade() {
+            let (name, track) = (self.track.shared_name().clone(), self.track.shared().clone());
+            broadcast.keep_finished(name, track);
+        }
     }
 
     /// Aborts the track for all, unless a reader came meanwhile.

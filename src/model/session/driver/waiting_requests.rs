@@ -140,13 +140,23 @@ impl Driver {
     ) {
         let horizon = self.horizon();
         let find = |want| broadcast.serve_track(track, want, horizon);
+        let finished = |groups| broadcast.finished_track(track, groups, horizon);
+        // Before the track is requested, and live by that.
+        let queried = matches!(kind, TrackRequestKind::Query).then(|| finished(None)).flatten();
         let found = match &kind {
             TrackRequestKind::Subscribe(want) => find(Some(want.clone())),
-            TrackRequestKind::Query | TrackRequestKind::Fetch { .. } => find(None),
+            TrackRequestKind::Query => find(None),
+            TrackRequestKind::Fetch { wanted, .. } => {
+                finished(wanted.bounds()).map_or_else(|| find(None), Ok)
+            }
         };
         match found {
             Ok(track) => self.serve_track(request, track, kind),
-            Err(error) => self.refuse(request, error),
+            Err(error) => return self.refuse(request, error),
+        }
+        if queried.is_some() {
+            self.outbox.answer_from(request, queried);
+            self.served_track_changed(request.slot());
         }
     }
 

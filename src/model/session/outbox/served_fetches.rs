@@ -54,6 +54,17 @@ pub(crate) enum FetchedGroups {
     Over,
 }
 
+impl FetchedGroups {
+    /// The first and the last group that are wanted.
+    pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::One(range) => Some((range.start.group, range.start.group)),
+            Self::Range(range) => Some((range.start.group, range.end.group)),
+            Self::Rest(..) | Self::End | Self::Over => None,
+        }
+    }
+}
+
 /// The next step of an answer.
 pub(super) enum FetchStep {
     /// A command that sends no frames.
