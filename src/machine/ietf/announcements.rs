@@ -108,7 +108,7 @@ impl Ietf {
             _ => (MessageType::SubscribeNamespace, Message::SubscribeNamespace),
         };
         let is_option = for_tracks && form == NamespaceForm::Options;
-        let wanted = is_option.then_some(Wanted::Tracks).unwrap_or_default();
+        let wanted = if is_option { Wanted::Tracks } else { Wanted::default() };
         // Nothing is to flow before somebody reads it.
         let forward = (for_tracks && !self.may_not_update_offers()).then_some(false);
         let parameters = Parameters { forward, ..Default::default() }.for_message(kind, self.draft);
