@@ -120,6 +120,41 @@ fn the_combined_subscription_is_requested_upstream() {
     }
 }
 
+/// A reader may wait for a group that is far away, for example that of a publisher that restarted with other numbers. One
+/// that joins later begins with the latest group all the same, in versions whose subscriptions can change.
+#[test]
+fn a_reader_that_waits_for_a_later_group_holds_no_other_back() {
+    for version in [Version::Lite05, Version::Lite06, Version::Lite07Wip] {
+        for link in [Link::perfect(), Link::wide(3)] {
+            let (mut chain, origin) = Chain::to_origin([version; 2], &link, video());
+            burst(&mut chain, 3);
+            let seen = origin.consume().broadcast("live").expect("it was announced");
+            let want = Subscription::default().max_age(Duration::from_secs(5));
+            let far = want.clone().start(1_000);
+            let mut waiting = seen.subscribe_track("video", far).unwrap();
+            chain.advance(500);
+            let mut joined = seen.subscribe_track("video", want.clone()).unwrap();
+            chain.advance(500);
+            // From 06 on older groups come too, up to the age that the reader wants.
+            assert!(received(&mut joined).contains(&2), "{version}");
+            burst(&mut chain, 2);
+            chain.advance(500);
+            let later: BTreeSet<_> = received(&mut joined).into_iter().collect();
+            assert_eq!(later, BTreeSet::from([3, 4]), "{version}");
+            assert_eq!(received(&mut waiting), [], "{version}");
+
+            // One more that wants a group between them, and is alone after that.
+            let mut near = seen.subscribe_track("video", want.start(6)).unwrap();
+            drop((joined, waiting));
+            chain.advance(500);
+            burst(&mut chain, 3);
+            chain.advance(500);
+            let later: BTreeSet<_> = received(&mut near).into_iter().collect();
+            assert_eq!(later, BTreeSet::from([6, 7]), "{version}");
+        }
+    }
+}
+
 /// START passes through the relay: a late reader knows the first group and need not wait for stragglers at
 /// the end.
 #[test]

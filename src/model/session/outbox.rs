@@ -141,8 +141,8 @@ impl Outbox {
 
     pub(crate) fn update(&mut self, request: RequestKey, mut want: Subscription) {
         if let Some(served) = self.tracks.get_mut(request.into()) {
-            if served.phase == ServePhase::Accept {
-                // Nothing was sent yet.
+            if served.phase == ServePhase::Accept || !served.has_begun() {
+                // The subscription may also begin earlier than before.
                 served.track.update_unread(want);
             } else {
                 // Groups that were sent are not sent again.
@@ -346,6 +346,11 @@ impl ServedTrack {
                 None => other.map_ok(|_| None),
             },
         }
+    }
+
+    /// Whether a group was sent, or START named the first one.
+    fn has_begun(&self) -> bool {
+        self.started || self.lowest < u64::MAX
     }
 
     /// The newest frame when the peer subscribed. Later frames belong to the subscription.
