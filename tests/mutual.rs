@@ -67,9 +67,13 @@ impl Clock {
         Self { name, _broadcast: broadcast, track }
     }
 
-    /// Writes a group, whose number is the time.
-    fn tick(&mut self, now: u64) {
-        let mut group = self.track.create_group(now).unwrap();
+    /// Writes a group. On 04 its number is the time: a publisher that restarts with lower numbers may be waited for in a
+    /// ring, see *Limits of the versions* in README.md.
+    fn tick(&mut self, now: u64, version: Version) {
+        let mut group = match version {
+            Version::Lite04 => self.track.create_group(now).unwrap(),
+            _ => self.track.append_group().unwrap(),
+        };
         group.write_frame(now, self.name).unwrap();
         group.finish().unwrap();
     }
@@ -95,7 +99,7 @@ impl World {
     fn run(&mut self, millis: u64) {
         for _ in 0..millis / 20 {
             let now = self.net.now;
-            self.clocks.iter_mut().for_each(|clock| clock.tick(now));
+            self.clocks.iter_mut().for_each(|clock| clock.tick(now, self.version));
             self.net.advance(20);
             self.viewers.iter_mut().for_each(Viewer::look);
         }
