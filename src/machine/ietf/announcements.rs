@@ -142,14 +142,13 @@ impl Ietf {
         waits || self.may_echo(path)
     }
 
-    /// Whether a PUBLISH_NAMESPACE of the peer is to be refused, because a broadcast of this process
-    /// has the path and the peer does not have it from us.
+    /// Whether a PUBLISH_NAMESPACE of the peer is to be refused, because a broadcast of this process has the path.
     ///
-    /// The peer learns by the refusal that ours is no echo of its own, and that it replaces its own.
-    /// Where we relay a broadcast this is not known: it may have come around a loop.
+    /// The peer learns by the refusal that ours is no echo of its own, and that it replaces its own. It needs to know that
+    /// also after it took ours, because its announcement may have crossed that answer. Where we relay a broadcast this is not
+    /// known: it may have come around a loop.
     pub(super) fn has_own(&self, path: &Path) -> bool {
         self.broadcasts.announced.get(path).is_some_and(|announced| announced.is_own)
-            && !self.may_echo(path)
     }
 
     /// Remembers that the peer has this path from us. If the broadcast is our own, an earlier

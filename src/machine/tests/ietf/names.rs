@@ -378,7 +378,7 @@ fn announce_requests_have_a_limit() {
     }
 }
 
-/// A relay announces our own broadcasts to us: an echo, which is not reported. An announcement is no echo
+/// A relay announces to us what it has from us: an echo, which is not reported. An announcement is no echo
 /// before the relay knows the broadcast, or after its end.
 #[test]
 fn an_echo_is_not_reported() {
@@ -386,7 +386,7 @@ fn an_echo_is_not_reported() {
         let setup = Setup { max_request_id: 1_000, ..Setup::default() };
         let mut talk = Talk::with(interested(Side::Client, version), setup);
         let request = requested(one(talk.lone.events()));
-        talk.lone.end.source.announce(token(7), active("room/a"));
+        talk.lone.end.source.announce(token(7), relayed("room/a"));
         talk.lone.apply(Command::AcceptAnnounce { request, reader: token(7), active: 1 });
         let stream = talk.control.unwrap_or(talk.lone.own(Dir::Bi, 1));
         let Some(Message::PublishNamespace(told)) = talk.written(stream).pop() else { panic!() };
@@ -402,6 +402,20 @@ fn an_echo_is_not_reported() {
         assert_eq!(talk.lone.events(), []);
         talk.lone.advance(Duration::from_millis(1));
         assert_eq!(talk.lone.events(), [announced("room/a")]);
+    }
+}
+
+/// The relay took our broadcast, and its own announcement of the path may have crossed that answer: it has an older broadcast
+/// there, which ours replaces. It learns so by the refusal.
+#[test]
+fn the_path_of_our_own_broadcast_is_refused_also_after_the_peer_took_it() {
+    for version in DRAFTS {
+        let (mut talk, _, stream, id) = announcing(version, active("room/a"));
+        talk.send(stream, &Message::RequestOk(RequestOk { id: talk.id(id), ..Default::default() }));
+        let id = talk.next;
+        let stream = talk.request(|id| publish_namespace(id, "room/a"));
+        assert_eq!(talk.written_one(stream), talk.error(id, UNINTERESTED), "{version}");
+        assert_eq!(talk.lone.events(), [], "{version}");
     }
 }
 
