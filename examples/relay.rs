@@ -16,11 +16,12 @@
 //!
 //! Without a certificate the relay creates one and prints its fingerprint for clients to pin. Programs that dial
 //! `http://HOST:PORT` while they are developed fetch it as `/certificate.sha256` from there, and then dial `https://`. On
-//! SIGHUP the relay reads the files of its certificate again, for new connections. It keeps trying to reach its upstreams: the URLs of each in turn.
-//! Readers of a lost upstream wait for it for a while. `--trace` records each session into a file of its own in that
-//! directory, for the example `replay`. SIGTERM and SIGINT end the relay: it asks all peers to leave (GOAWAY). After
-//! half a second it sends pending data to those that are still connected, and after a second it closes
-//! everything.
+//! SIGHUP the relay reads the files of its certificate again, for new connections.
+//!
+//! It keeps trying to reach its upstreams: the URLs of each in turn. Readers of a lost upstream wait for it for a while.
+//! `--trace` records each session into a file of its own in that directory, for the example `replay`. SIGTERM and SIGINT
+//! end the relay: it asks all peers to leave (GOAWAY). After half a second it sends pending data to those that are still
+//! connected, and after a second it closes everything.
 
 #![allow(clippy::disallowed_methods, reason = "a server has threads")]
 

@@ -21,8 +21,9 @@ use crate::machine::source::Token;
 use crate::path::Path;
 use crate::slab::Key;
 
-/// For how long an announcement of the peer is taken for an echo of ours after we withdrew ours, and before the peer answered it.
-/// Relays in a ring would otherwise announce a broadcast that is gone to each other for ever, or take each other for its publisher.
+/// For how long an announcement of the peer is taken for an echo of ours after we withdrew ours, and before the peer answered
+/// it. Relays in a ring would otherwise announce a broadcast that is gone to each other for ever, or take each other for its
+/// publisher.
 const ECHO_TIME: Duration = Duration::from_millis(600);
 
 impl Ietf {
@@ -131,8 +132,8 @@ impl Ietf {
         }
     }
 
-    /// As [`may_echo`](Self::may_echo), or the peer has not answered ours yet: two relays that have a broadcast from a third one
-    /// announce it to each other at the same time. If the peer does not answer, this announcement is reported later.
+    /// As [`may_echo`](Self::may_echo), or the peer has not answered ours yet: two relays that have a broadcast from a third
+    /// one announce it to each other at the same time. If the peer does not answer, this announcement is reported later.
     pub(super) fn hides_echo(&mut self, core: &mut Core, path: &Path) -> bool {
         let announced = self.broadcasts.announced.get(path);
         let waits = announced.is_some_and(|it| it.is_taken.is_none()) && !self.solicits();

@@ -55,8 +55,8 @@ impl TrackWatch {
         Self { prefix, horizon, names, broadcasts, by_suffix, ready, unroutable }
     }
 
-    /// The next track that the peer does not have, or the next change of the broadcasts. `change` returns the next change of the broadcasts, and registers the
-    /// waker if there is none.
+    /// The next track that the peer does not have, or the next change of the broadcasts. `change` returns that change, and
+    /// registers the waker if there is none.
     pub(super) fn poll_next(
         &mut self,
         waker: &Waker,
