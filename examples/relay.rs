@@ -212,8 +212,9 @@ impl Certificate {
                 for endpoint in endpoints {
                     endpoint.set_server_config(Some(config.clone()));
                 }
-                eprintln!("new certificate sha256:{}", new.fingerprint);
+                let fingerprint = new.fingerprint;
                 tls.send_replace(new);
+                eprintln!("new certificate sha256:{fingerprint}");
             }
             Err(error) => eprintln!("the old certificate stays: {}", report::sentence(&error)),
         }
