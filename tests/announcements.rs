@@ -35,7 +35,7 @@ fn announced(origin: &mut OriginConsumer) -> Vec<String> {
     live.into_iter().collect()
 }
 
-/// A publisher with limits of its own, a relay, and a reader behind the relay.
+/// A publisher with limits of its own, a relay, and a reader at the relay.
 struct Line {
     publisher: OriginProducer,
     relay: OriginProducer,

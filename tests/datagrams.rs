@@ -10,7 +10,7 @@ use smoq::{
     Subscription, Timestamp, Track, TrackConsumer, TrackProducer, Version, Versions,
 };
 
-/// A publisher, a relay, and a subscriber behind the relay.
+/// A publisher, a relay, and a subscriber at the relay.
 struct World {
     up: Pair<Driver, Driver>,
     down: Pair<Driver, Driver>,

@@ -2,57 +2,11 @@
 //! than those on which it made them.
 
 mod net;
-
-use std::task::Poll;
-use std::time::Duration;
+mod viewer;
 
 use net::Net;
-use smoq::{
-    BroadcastProducer, GroupConsumer, Hop, OriginConsumer, Subscription, Track, TrackConsumer,
-    TrackProducer, Version,
-};
-
-/// A reader at a node that waits for the broadcast to return whenever it ends.
-struct Viewer {
-    announced: OriginConsumer,
-    reader: Option<TrackConsumer>,
-    groups: Vec<GroupConsumer>,
-    /// For each announcement, whether it was a beginning.
-    changes: Vec<bool>,
-    seen: Vec<String>,
-}
-
-impl Viewer {
-    fn new(net: &Net, node: usize) -> Self {
-        let announced = net.origins[node].consume();
-        Self { announced, reader: None, groups: vec![], changes: vec![], seen: vec![] }
-    }
-
-    fn look(&mut self) {
-        while let Poll::Ready(Some(change)) = self.announced.try_announced() {
-            self.changes.push(change.broadcast.is_some());
-            self.groups.clear();
-            let want = Subscription::default().max_age(Duration::from_secs(5));
-            self.reader = change.broadcast.map(|it| it.subscribe_track("clock", want).unwrap());
-        }
-        let Some(reader) = &mut self.reader else { return };
-        while let Poll::Ready(Ok(Some(group))) = reader.try_recv_group() {
-            self.groups.push(group);
-        }
-        self.groups.retain_mut(|group| {
-            loop {
-                match group.try_read_frame() {
-                    Poll::Ready(Ok(Some(frame))) => {
-                        let text = String::from_utf8_lossy(frame.payload()).into_owned();
-                        self.seen.push(text);
-                    }
-                    Poll::Ready(_) => return false,
-                    Poll::Pending => return true,
-                }
-            }
-        });
-    }
-}
+use smoq::{BroadcastProducer, Hop, Track, TrackProducer, Version};
+use viewer::Viewer;
 
 struct Clock {
     name: &'static str,

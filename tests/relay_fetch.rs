@@ -398,15 +398,7 @@ fn a_fetch_needs_no_subscription() {
         chain.down.server.take_events();
         for sequence in [2, 2, 9] {
             let fetch = Token::default();
-            chain.down.server.apply(Command::Fetch {
-                fetch,
-                broadcast: Path::new("live"),
-                track: "video".into(),
-                priority: 200,
-                sequence,
-                first_frame: 0,
-                last_frame: None,
-            });
+            chain.down.server.apply(fetching_of(sequence));
             chain.advance(500);
             let mut events = chain.down.server.take_events();
             let result = if sequence == 9 { Err(Error::NotFound) } else { Ok(()) };

@@ -3,15 +3,13 @@
 //! when the old session ends.
 
 mod net;
+mod viewer;
 
 use std::task::Poll;
-use std::time::Duration;
 
 use net::Net;
-use smoq::{
-    BroadcastProducer, Error, GroupConsumer, Hop, OriginConsumer, Subscription, Track,
-    TrackConsumer, TrackProducer, Version,
-};
+use smoq::{BroadcastProducer, Error, Hop, Track, TrackConsumer, TrackProducer, Version};
+use viewer::{Viewer, latest};
 
 /// Every version, except drafts of moq-transport whose announcements are those of a draft in this list.
 const EVERY: [Version; 11] = [
@@ -48,59 +46,6 @@ fn rows() -> Vec<Vec<Version>> {
         rows.push(vec![other(5), version, other(2), other(7)]);
     }
     rows
-}
-
-/// A reader at a node that waits for the broadcast to return whenever it ends.
-struct Viewer {
-    announced: OriginConsumer,
-    reader: Option<TrackConsumer>,
-    groups: Vec<GroupConsumer>,
-    /// For each announcement, whether it was a beginning.
-    changes: Vec<bool>,
-    seen: Vec<String>,
-}
-
-impl Viewer {
-    fn new(net: &Net, node: usize) -> Self {
-        let announced = net.origins[node].consume();
-        Self { announced, reader: None, groups: vec![], changes: vec![], seen: vec![] }
-    }
-
-    fn look(&mut self) {
-        while let Poll::Ready(Some(change)) = self.announced.try_announced() {
-            assert_eq!(change.path.as_str(), "live");
-            self.changes.push(change.broadcast.is_some());
-            self.groups.clear();
-            self.reader = change.broadcast.map(|it| it.subscribe_track("clock", latest()).unwrap());
-        }
-        let Some(reader) = &mut self.reader else { return };
-        while let Poll::Ready(Ok(Some(group))) = reader.try_recv_group() {
-            self.groups.push(group);
-        }
-        self.groups.retain_mut(|group| {
-            loop {
-                match group.try_read_frame() {
-                    Poll::Ready(Ok(Some(frame))) => {
-                        let text = String::from_utf8_lossy(frame.payload()).into_owned();
-                        self.seen.push(text);
-                    }
-                    Poll::Ready(_) => return false,
-                    Poll::Pending => return true,
-                }
-            }
-        });
-    }
-
-    /// The announcements since the last call, and the publisher of the last frame.
-    fn take(&mut self) -> (Vec<bool>, Option<String>) {
-        let last = self.seen.last().map(|text| text[..1].to_owned());
-        self.seen.clear();
-        (std::mem::take(&mut self.changes), last)
-    }
-}
-
-fn latest() -> Subscription {
-    Subscription::default().max_age(Duration::from_secs(5))
 }
 
 /// A broadcast with a clock, whose groups begin with 0.

@@ -11,26 +11,18 @@ use smoq::{
     Version,
 };
 
-const DRAFTS: [Version; 9] = [
-    Version::Moqt14,
-    Version::Moqt15,
-    Version::Moqt16,
-    Version::Moqt17,
-    Version::Moqt18,
-    Version::Moqt19,
-    Version::Moqt20,
-    Version::Moqt21,
-    Version::Moqt22,
-];
+fn drafts() -> impl Iterator<Item = Version> {
+    Version::ALL.into_iter().filter(|it| *it >= Version::Moqt14)
+}
 
 /// A publisher and a subscriber.
 struct World {
     pair: Pair<Driver, Driver>,
     publisher: Session,
     subscriber: Session,
-    /// What the publisher has.
+    /// The broadcasts of the publisher.
     origin: OriginProducer,
-    /// What the subscriber sees.
+    /// The broadcasts that the subscriber sees.
     seen: OriginProducer,
 }
 
@@ -92,7 +84,7 @@ fn write(track: &mut TrackProducer) {
 /// track. After the handle was dropped no others come, and those that came stay.
 #[test]
 fn tracks_are_offered_as_they_come() {
-    for version in DRAFTS {
+    for version in drafts() {
         for (side, link) in [
             (Side::Client, Link::perfect()),
             (Side::Server, Link::perfect()),
@@ -160,7 +152,7 @@ fn tracks_are_offered_as_they_come() {
 /// The application at the other end may refuse the request. Two requests may not overlap.
 #[test]
 fn a_refusal_is_the_end_of_the_request() {
-    for version in DRAFTS {
+    for version in drafts() {
         let (near, client) =
             Client::new().with_consume(Origin::default().produce()).connect(version, Instant::ZERO);
         let published = Origin::default().produce();
@@ -231,7 +223,7 @@ fn announcements_bring_tracks_on_14_and_15() {
     }
 }
 
-/// What needs no peer to be refused.
+/// Some requests need no peer to be refused.
 #[test]
 fn a_request_that_can_not_be_made_fails_at_once() {
     let version = Version::Moqt22;
@@ -266,7 +258,7 @@ fn a_request_that_can_not_be_made_fails_at_once() {
 /// A handle that is dropped before the driver ran leaves nothing to send, and ten thousand handles leave nothing behind.
 #[test]
 fn requests_that_were_dropped_leave_nothing() {
-    for version in DRAFTS {
+    for version in drafts() {
         let mut world = World::client(version);
         let (_alice, _video) = world.broadcast("room/alice");
         world.pair.run_until_idle();
@@ -298,7 +290,7 @@ fn requests_that_were_dropped_leave_nothing() {
 /// A relay asks its publisher, and offers what comes to a reader that asks the relay.
 #[test]
 fn tracks_pass_a_relay() {
-    for version in DRAFTS {
+    for version in drafts() {
         let [origin, relayed, seen] = [(); 3].map(|()| Origin::default().produce());
         let publisher = Client::new().with_publish(origin.consume());
         let reader = Client::new().with_consume(seen.clone());

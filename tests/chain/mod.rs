@@ -1,4 +1,4 @@
-//! A publisher, a relay, and an end behind the relay, on one virtual clock.
+//! A publisher, a relay, and an end that the relay dialed, on one virtual clock.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -22,7 +22,7 @@ pub(crate) struct Chain<B: Endpoint> {
 }
 
 impl<B: Endpoint> Chain<B> {
-    /// `join` creates the end behind the relay.
+    /// `join` creates the end that the relay dialed.
     pub(crate) fn with(
         versions: [Version; 2],
         link: &Link,
@@ -56,7 +56,7 @@ impl<B: Endpoint> Chain<B> {
 }
 
 impl Chain<Driver> {
-    /// The end behind the relay is an origin that receives all announcements.
+    /// The end that the relay dialed is an origin that receives all announcements.
     pub(crate) fn to_origin(
         versions: [Version; 2],
         link: &Link,

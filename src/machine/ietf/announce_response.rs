@@ -51,7 +51,7 @@ impl Ietf {
         Progress::Event(event)
     }
 
-    /// What a SUBSCRIBE_NAMESPACE asks for. Up to 15 it asks for both, and a peer that gets all announcements unsolicited
+    /// The wishes of a SUBSCRIBE_NAMESPACE. Up to 15 it asks for both, and a peer that gets all announcements unsolicited
     /// lacks the tracks. Peers of moq-dev want none with the announcements.
     pub(super) fn wanted(&self, asked: Wanted) -> Wanted {
         let takes_offers = self.peer.as_ref().is_some_and(|peer| peer.takes_offers());

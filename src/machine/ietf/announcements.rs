@@ -200,24 +200,22 @@ impl Ietf {
     /// An announcement of the peer stays hidden for [`ECHO_TIME`].
     fn hide(&mut self, core: &mut Core, path: &Path) {
         let due = core.now + ECHO_TIME;
-        self.broadcasts.hidden.insert((due, path.clone()));
+        self.broadcasts.hidden.insert(path.clone(), due);
         core.timers.hasten(due, Timer::Echo);
     }
 
     /// Reports the broadcasts that the peer still announces, although it did not take them from us, or not any more.
     pub(super) fn report_own_broadcasts(&mut self, core: &mut Core) {
-        while let Some((due, path)) = self.broadcasts.hidden.pop_first() {
+        for (path, due) in core::mem::take(&mut self.broadcasts.hidden) {
             if due > core.now {
-                self.broadcasts.hidden.insert((due, path));
-                return core.timers.hasten(due, Timer::Echo);
-            }
-            if self.may_echo(&path) {
+                core.timers.hasten(due, Timer::Echo);
+                self.broadcasts.hidden.insert(path, due);
                 continue;
             }
-            if let Some(known) = self.broadcasts.live.get_mut(&path) {
-                if !core::mem::replace(&mut known.reported, true) {
-                    core.notices.push_back(announced(path));
-                }
+            let is_echo = self.may_echo(&path);
+            let known = self.broadcasts.live.get_mut(&path).filter(|_| !is_echo);
+            if known.is_some_and(|known| !core::mem::replace(&mut known.reported, true)) {
+                core.notices.push_back(announced(path));
             }
         }
     }

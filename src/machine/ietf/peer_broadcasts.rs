@@ -21,7 +21,7 @@ pub(super) struct PeerBroadcasts {
     /// The paths that we announced. The peer may echo them.
     pub(super) announced: BTreeMap<Path, AnnouncedPath>,
     /// When to look again at announcements that are hidden, because they may be echoes.
-    pub(super) hidden: BTreeSet<(Instant, Path)>,
+    pub(super) hidden: BTreeMap<Path, Instant>,
     /// The role that announces unsolicited, if the peer may not ask.
     pub(super) announcer: Option<Key>,
     /// Prefixes for which no request was sent yet, for want of credit: those of interest, and those whose tracks are

@@ -500,6 +500,33 @@ fn announcements_that_cross_each_other_wait_for_the_answer() {
     }
 }
 
+/// A peer that never answers, and announces and withdraws a path again and again, takes no memory for it. The time counts
+/// from our withdrawal, if that came after the announcement.
+#[test]
+fn an_announcement_that_comes_back_is_hidden_once() {
+    for version in DRAFTS.into_iter().filter(|it| *it >= Moqt17) {
+        let (mut talk, request, ..) = announcing(version, relayed("room/a"));
+        let mut entries = Vec::new();
+        for _ in 0..100 {
+            let stream = talk.request(|id| publish_namespace(id, "room/a"));
+            talk.lone.advance(Duration::from_millis(1));
+            entries.push(talk.lone.end.machine.entries());
+            talk.lone.reset(stream, 0);
+            talk.lone.events();
+        }
+        assert!(entries.iter().all(|it| *it == entries[0]), "{version}: {entries:?}");
+
+        talk.request(|id| publish_namespace(id, "room/a"));
+        talk.lone.advance(ECHO_TIME - Duration::from_millis(1));
+        talk.lone.end.source.announce(token(7), ended("room/a"));
+        talk.lone.apply(Command::AnnouncementsReady { request });
+        talk.lone.advance(ECHO_TIME - Duration::from_millis(1));
+        assert_eq!(talk.lone.events(), [], "{version}");
+        talk.lone.advance(Duration::from_millis(1));
+        assert_eq!(talk.lone.events(), [announced("room/a")], "{version}");
+    }
+}
+
 /// A peer that refuses a namespace, or cancels it later, does not have the broadcast from us. Its own
 /// announcement is no echo, whichever arrives first: streams are not ordered.
 #[test]

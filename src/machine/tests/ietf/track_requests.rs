@@ -89,7 +89,7 @@ fn tracks_are_asked_for_until_they_are_not_wanted() {
         talk.lone.actions.clear();
         talk.lone.apply(Command::UnsubscribeTracks { tracks: ASKED });
         assert_eq!(talk.lone.actions(), [reset(stream, 0x1), stop(stream, 0x1)], "{version}");
-        // What the peer wrote before it read this counts for nothing.
+        // Messages that the peer wrote before it read this count for nothing.
         talk.send(stream, &blocked_or_ok(version, id));
         talk.lone.apply(Command::UnsubscribeTracks { tracks: ASKED });
         assert_eq!((talk.lone.events(), talk.lone.actions()), (vec![], vec![]), "{version}");
